@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +23,11 @@ __all__ = ["DevstackError", "PostgresServer"]
 _USER = "solyx"
 _NOBODY = 65534
 _DEATH_SIGNAL = signal.SIGQUIT  # immediate shutdown: the postmaster ends its workers first
+_DYING_S = 5.0
+# psql's \\gexec runs what the query returns: CREATE DATABASE has no IF NOT EXISTS.
+_CREATE_DATABASE = (
+    "SELECT 'CREATE DATABASE solyx' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'solyx') \\gexec\n"
+)
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",  # a socket's path may hold 107 bytes at most, a checkout's may be longer
@@ -86,7 +92,12 @@ class PostgresServer:
         child.require_free(self._port, what="PostgreSQL", within_s=5.0 if ours else 0.0)
         if not (self._data / "PG_VERSION").exists() or not self._password_file.exists():
             self._initialise()
-        self._run(within_s=within_s)
+        deadline = time.monotonic() + _DYING_S
+        while not self._run(within_s=within_s):
+            # The server of a parent that was killed a moment ago may still be writing its last pages.
+            if not self._is_locked() or time.monotonic() > deadline:
+                raise self._failure(within_s)
+            time.sleep(0.2)
         return self
 
     def stop(self, *, within_s: float = 10.0) -> None:
@@ -128,7 +139,7 @@ class PostgresServer:
         return self._password_file.read_text().strip()
 
     def _initialise(self) -> None:
-        """`initdb`, then the database named like the user, through the single-user mode (no server is needed yet)."""
+        """Makes the data directory, with a password of its own: a trusted loopback would trust every local user."""
         try:
             self._password_file.touch(mode=0o600)
             self._password_file.write_text(secrets.token_hex(16) + "\n")
@@ -145,7 +156,7 @@ class PostgresServer:
         if process.wait(60) != 0:
             raise self._failure(60)
 
-    def _run(self, *, within_s: float) -> None:
+    def _run(self, *, within_s: float) -> bool:
         self.log_file.unlink(missing_ok=True)
         settings = [f"--{key}={value}" for key, value in _SETTINGS.items()]
         argv = _command("postgres", "-D", str(self._data), "-p", str(self.port), *settings)
@@ -154,24 +165,33 @@ class PostgresServer:
             "psql", "--dbname", "postgres", "--host", LOOPBACK, "--port", str(self.port), "--username", _USER
         )
         env = os.environ | {"PGPASSWORD": self._password(), "PGCONNECT_TIMEOUT": "2"}
-        create = f"SELECT 'CREATE DATABASE {_USER}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname='{_USER}')\\gexec\n"
 
         def answers() -> bool:
             done = subprocess.run(
-                [*ready, "--no-psqlrc", "--quiet"], input=create, env=env, text=True, capture_output=True, check=False
+                [*ready, "--no-psqlrc", "--quiet"],
+                input=_CREATE_DATABASE,
+                env=env,
+                text=True,
+                capture_output=True,
+                check=False,
             )
             return done.returncode == 0
 
         if not child.wait_until(answers, process=process, within_s=within_s):
             child.end(process, how=signal.SIGQUIT, within_s=2.0)
-            raise self._failure(within_s)
+            return False
         self._process = process
+        return True
+
+    def _is_locked(self) -> bool:
+        words = child.last_words(self.log_file)
+        return "lock file" in words and "already exists" in words
 
     def _failure(self, within_s: float) -> DevstackError:
         words = child.last_words(self.log_file, lines=40)
         if "No space left on device" in words:
             return child.disk_full(self._directory)
-        if "lock file" in words and "already exists" in words:
+        if self._is_locked():
             return DevstackError(f"another PostgreSQL uses {self._data}", "stop it, or choose another directory")
         if "Address already in use" in words or "could not bind" in words:
             return DevstackError(f"port {self._port} was taken while PostgreSQL started", "start again")
