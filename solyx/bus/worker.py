@@ -1,0 +1,320 @@
+"""One shard on one thread: recover its core from the log, follow while another leads, lead when told to."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+from prometheus_client import Counter, Gauge, Histogram
+
+from solyx.bus.port import Bus, Fenced, Ownership, Partition, Received, ShardLog, Transient
+from solyx.clock import monotonic_s
+from solyx.events import Event, Poison, Record, decode, encode
+from solyx.telemetry import get_logger, step, trace_id_of
+from solyx.topics import DEADLETTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from solyx.bus.runner import Core, Hooks, Role
+    from solyx.clock import Clock
+    from solyx.settings import Settings
+
+log = get_logger()
+
+RECORDS = Counter("solyx_records_total", "Records folded", ["service", "topic"])
+DECISIONS = Counter("solyx_decisions_total", "Decisions published", ["service", "type", "reason"])
+DEAD = Counter("solyx_deadletters_total", "Records parked in the dead letters", ["service", "topic"])
+BATCH = Histogram(
+    "solyx_batch_records",
+    "Records in one transaction's input",
+    ["service"],
+    buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
+)
+DECIDE = Histogram(
+    "solyx_decide_seconds",
+    "Time of the core for one batch",
+    ["service"],
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+)
+COMMIT = Histogram(
+    "solyx_commit_seconds", "Time of one transaction", ["service"], buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+)
+LAG = Gauge("solyx_lag_records", "Records in the inputs not yet read", ["service", "shard"])
+RECOVERIES = Counter("solyx_recoveries_total", "Cores rebuilt from the log", ["service"])
+
+OFFSETS_INTERVAL_S = 1.0
+"""Offsets of batches that led to no decision are committed at least this often; they cost a transaction."""
+POISON_WINDOW = 1000
+POISON_BOUND = 0.5
+"""A stream of which more than half of the last thousand records is unreadable stops instead of emptying into the dead letters."""
+
+
+class TooMuchPoison(Exception):  # noqa: N818 - names the state of the stream
+    """The inputs are unreadable as a whole: a wrong topic or an incompatible writer."""
+
+
+class ShardWorker:
+    """The thread of one shard."""
+
+    def __init__(
+        self, *, role: Role, shard: int, bus: Bus, ownership: Ownership, clock: Clock, settings: Settings
+    ) -> None:
+        self._role, self._shard, self._bus, self._ownership = role, shard, bus, ownership
+        self._clock, self._settings = clock, settings
+        self._lead_asked = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{role.service}-{shard}")
+        self.leading = False
+        self.recovered = False
+        self.lag = 0
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Recover and follow."""
+        self._thread.start()
+
+    def lead(self) -> None:
+        """Become the shard's writer as soon as it is recovered."""
+        self._lead_asked.set()
+
+    def ask_to_stop(self) -> None:
+        """Stop after the batch at hand."""
+        self._stopping.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end; a shard that does not end in time is fenced by its next owner."""
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.error("shard_did_not_stop", shard=self._shard, service=self._role.service)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set() and self.error is None:
+            try:
+                self._live_once()
+            except Transient as error:
+                log.warning("shard_transient", shard=self._shard, error=str(error))
+                self._stopping.wait(error.after_s)
+            except Fenced as error:
+                log.warning("shard_fenced", shard=self._shard, error=str(error))
+                self._stopping.wait(
+                    1.0
+                )  # ownership tells whether the shard is still ours; if so, recover and lead again
+            except BaseException as error:
+                log.exception("shard_failed", shard=self._shard)
+                self.error = error
+            finally:
+                self.leading = self.recovered = False
+
+    def _live_once(self) -> None:
+        """From opening the log to losing it."""
+        role = self._role
+        numbers = (lambda topic: range(topic.partitions)) if role.by == "all" else (lambda _: (self._shard,))
+        shard_log = self._bus.open_shard(
+            service=role.service,
+            shard=self._shard,
+            inputs=[Partition(topic.name, number) for topic in role.inputs for number in numbers(topic)],
+            own=[Partition(topic.name, number) for topic in role.outputs for number in numbers(topic)],
+            ownership=self._ownership,
+        )
+        try:
+            life = _Life(role, self._shard, shard_log, self._clock, self._settings)
+            if self._follow(life, shard_log):
+                self._lead(life, shard_log)
+        finally:
+            shard_log.close()
+
+    def _follow(self, life: _Life, shard_log: ShardLog) -> bool:
+        """Fold until this shard leads; False when asked to stop before."""
+        RECOVERIES.labels(self._role.service).inc()
+        while not self._lead_asked.is_set() or not shard_log.caught_up():
+            if self._stopping.is_set():
+                return False
+            life.fold(shard_log.read(max_records=self._settings.batch_max_records, timeout_s=0.05))
+            self.recovered = self.recovered or shard_log.caught_up()
+        shard_log.lead()
+        while not shard_log.caught_up():
+            if self._stopping.is_set():
+                return False
+            life.fold(shard_log.read(max_records=self._settings.batch_max_records, timeout_s=0.05))
+        shard_log.stop_following()
+        life.begin(shard_log.committed())
+        return True
+
+    def _lead(self, life: _Life, shard_log: ShardLog) -> None:
+        hooks = self._role.hooks(self._shard) if self._role.hooks else None
+        try:
+            if hooks:
+                hooks.started(life.core)
+            self.leading = self.recovered = True
+            log.info("shard_leading", shard=self._shard, records=life.folded)
+            looked_at_lag = 0.0
+            while not self._stopping.is_set():
+                life.turn(shard_log, hooks)
+                if monotonic_s() - looked_at_lag > 1.0:
+                    looked_at_lag = monotonic_s()
+                    self.lag = shard_log.lag()
+                    LAG.labels(self._role.service, str(self._shard)).set(self.lag)
+        finally:
+            self.leading = False
+            if hooks:
+                hooks.stopped()
+
+
+class _Life:
+    """A core between its recovery and its end, and what must be known to commit its decisions."""
+
+    def __init__(self, role: Role, shard: int, shard_log: ShardLog, clock: Clock, settings: Settings) -> None:
+        self.core: Core = role.make_core(shard)
+        self.folded = 0
+        self._role, self._clock, self._settings = role, clock, settings
+        self._inputs = {topic.name for topic in role.inputs}
+        self._offsets: dict[Partition, int] = {}  # next to process of each input
+        self._unparked: list[
+            tuple[Received, str]
+        ] = []  # unreadable, seen while following; whose they are shows when we lead
+        self._poisoned: deque[bool] = deque(maxlen=POISON_WINDOW)
+        self._poison_count = 0
+        self._traces: dict[str, str] = {}  # job id → traceparent of the latest event about it
+        self._committed_at = 0.0
+        self._records = {t.name: RECORDS.labels(role.service, t.name) for t in (*role.inputs, *role.outputs)}
+        del shard_log
+
+    def fold(self, batch: Sequence[Received]) -> list[tuple[Received, str]]:
+        """Merge records into the core; returns the unreadable ones with their error, and keeps them until ``begin``."""
+        unreadable: list[tuple[Received, str]] = []
+        core, traces = self.core, self._traces
+        for received in batch:
+            if received.topic in self._inputs:
+                self._offsets[Partition(received.topic, received.partition)] = received.offset + 1
+            if received.value is None:
+                continue
+            try:
+                envelope = decode(received.value, received.headers)
+            except Poison as error:
+                unreadable.append((received, str(error)))
+                self._judge(poisoned=True)
+                continue
+            self._judge(poisoned=False)
+            event = envelope.event
+            if envelope.traceparent is not None and (job_id := getattr(event, "job_id", None)) is not None:
+                traces[job_id] = envelope.traceparent
+            core.fold(event)
+            self._records[received.topic].inc()
+        self.folded += len(batch)
+        self._unparked.extend(unreadable)
+        return unreadable
+
+    def begin(self, committed: Mapping[Partition, int]) -> None:
+        """The lead starts: unreadable records before the committed offsets were parked by a predecessor."""
+        self._unparked = [
+            (received, error)
+            for received, error in self._unparked
+            if received.topic in self._inputs
+            and received.offset >= committed.get(Partition(received.topic, received.partition), 0)
+        ]
+
+    def turn(self, shard_log: ShardLog, hooks: Hooks | None) -> None:
+        """One batch: read, fold, decide, commit."""
+        service = self._role.service
+        batch = shard_log.read(max_records=self._settings.batch_max_records, timeout_s=self._role.tick_s)
+        self.fold(batch)
+        now = self._clock.now()
+        if hooks:
+            hooks.before_decide(self.core, now)
+        started = monotonic_s()
+        decisions = self.core.decide(now)
+        decided = monotonic_s()
+        if batch or decisions:
+            BATCH.labels(service).observe(len(batch))
+            DECIDE.labels(service).observe(decided - started)
+        idle_too_long = bool(self._offsets) and decided - self._committed_at > OFFSETS_INTERVAL_S
+        if decisions or self._unparked or idle_too_long:
+            outputs = [self._record(decision) for decision in decisions]
+            outputs.extend(self._dead_letter(received, error) for received, error in self._unparked)
+            shard_log.commit(outputs, self._offsets)
+            COMMIT.labels(service).observe(monotonic_s() - decided)
+            self._committed_at = monotonic_s()
+            self._offsets = {}
+            self._unparked.clear()
+            for decision in decisions:
+                DECISIONS.labels(service, type(decision).__name__, str(getattr(decision, "reason", ""))).inc()
+        if hooks:
+            hooks.after_commit(self.core, now)
+
+    def _record(self, decision: Event) -> Record:
+        job_id: str | None = getattr(decision, "job_id", None)
+        traceparent = None
+        if job_id is not None:
+            name = type(decision).__name__
+            traceparent = step(f"{self._role.service} {name}", self._traces.get(job_id), {"job_id": job_id})
+            if name in ("JobFinished", "AllocationReleased"):
+                self._traces.pop(job_id, None)
+            elif traceparent is not None:
+                self._traces[job_id] = traceparent
+        return encode(decision, source=f"solyx/{self._role.service}", time=self._clock.now(), traceparent=traceparent)
+
+    def _dead_letter(self, received: Received, error: str) -> Record:
+        """The original bytes and headers, with the error and the place they came from."""
+        DEAD.labels(self._role.service, received.topic).inc()
+        trace_id = next((trace_id_of(v.decode()) for k, v in received.headers if k == "traceparent"), "")
+        log.warning("dead_letter", topic=received.topic, offset=received.offset, error=error, trace_id=trace_id)
+        return dead_letter(received, error, service=self._role.service, time=self._clock.now().isoformat())
+
+    def _judge(self, *, poisoned: bool) -> None:
+        if len(self._poisoned) == POISON_WINDOW:
+            self._poison_count -= self._poisoned[0]
+        self._poisoned.append(poisoned)
+        self._poison_count += poisoned
+        if len(self._poisoned) == POISON_WINDOW and self._poison_count > POISON_WINDOW * POISON_BOUND:
+            msg = (
+                f"{self._poison_count} of the last {POISON_WINDOW} records are unreadable: "
+                "check that the topics belong to this version of Solyx"
+            )
+            raise TooMuchPoison(msg)
+
+
+def dead_letter(received: Received, error: str, *, service: str, time: str) -> Record:
+    """The record that parks ``received``; ``solyx deadletters replay`` puts it back with its headers."""
+    place = {
+        "dl_topic": received.topic,
+        "dl_partition": str(received.partition),
+        "dl_offset": str(received.offset),
+        "dl_error": error,
+        "dl_service": service,
+        "dl_time": time,
+    }
+    headers = [*received.headers, *((name, text.encode()) for name, text in place.items())]
+    return Record(DEADLETTERS.name, received.key, received.key, received.value, headers)
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A parked record as people see it."""
+
+    topic: str
+    partition: int
+    offset: int
+    error: str
+    service: str
+    time: str
+    key: str
+    value: bytes | None
+    headers: list[tuple[str, bytes]]  # the original ones
+
+
+def parse_dead_letter(received: Received) -> DeadLetter:
+    """Read what ``dead_letter`` wrote."""
+    added = {k: v.decode(errors="replace") for k, v in received.headers if k.startswith("dl_")}
+    return DeadLetter(
+        topic=added.get("dl_topic", ""),
+        partition=int(added.get("dl_partition", -1)),
+        offset=int(added.get("dl_offset", -1)),
+        error=added.get("dl_error", ""),
+        service=added.get("dl_service", ""),
+        time=added.get("dl_time", ""),
+        key=received.key,
+        value=received.value,
+        headers=[(k, v) for k, v in received.headers if not k.startswith("dl_")],
+    )

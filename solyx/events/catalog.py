@@ -1,0 +1,38 @@
+"""All event types by their CloudEvents type. A type that is not here is unknown and goes to the dead letters."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from solyx.events import decision, energy, job, metrics, site
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from solyx.events.event import Event
+
+_TYPES: tuple[type[Event], ...] = (
+    job.JobSubmitted,
+    job.JobCancellationRequested,
+    site.SiteObserved,
+    site.LinkObserved,
+    site.FeedReported,
+    energy.EnergySeriesPublished,
+    energy.GridEventAnnounced,
+    metrics.MetricsScraped,
+    metrics.SeriesWindowed,
+    metrics.ForecastIssued,
+    metrics.AnomalyDetected,
+    decision.JobPlaced,
+    decision.PlacementWithdrawn,
+    decision.JobFinished,
+    decision.JobAllocated,
+    decision.AllocationDeferred,
+    decision.AllocationReleased,
+    decision.RouteDecided,
+    decision.WorkloadReported,
+    decision.RouteReported,
+)
+
+EVENT_TYPES: Mapping[str, type[Event]] = MappingProxyType({event.TYPE: event for event in _TYPES})

@@ -1,0 +1,73 @@
+"""Prices, carbon and grid signals (topics ``energy`` and ``grid``, written by the collector)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from solyx.events.event import Event
+from solyx.events.job import NonNegative, Positive
+
+EnergyKind = Literal["price_eur_per_mwh", "carbon_gco2_per_kwh", "renewable_pct"]
+
+
+class EnergySeriesPublished(Event, frozen=True, kw_only=True):
+    """Values of one site's price, carbon intensity or renewable share over consecutive steps.
+
+    Day-ahead prices cover the future that is already auctioned; carbon covers the past only. ``values[k]`` holds for
+    ``[start + k·step_s, start + (k+1)·step_s)``. A missing value is ``null``, never guessed.
+    """
+
+    TYPE: ClassVar[str] = "io.solyx.energy.series_published.v1"
+    TOPIC: ClassVar[str] = "energy"
+
+    site: str
+    kind: EnergyKind  # names the unit of the values
+    start: datetime
+    step_s: Positive = 3600.0
+    values: tuple[float | None, ...]
+    published_at: datetime
+    source: str = ""  # the feed
+
+    @property
+    def key(self) -> str:
+        return f"{self.site}/{self.kind}/{self.start.isoformat()}"
+
+    @property
+    def ordering_key(self) -> str:
+        return self.site
+
+    @property
+    def subject(self) -> str:
+        return self.site
+
+    @property
+    def id(self) -> str:
+        return f"{self.key}.{len(self.values)}"
+
+
+class GridEventAnnounced(Event, frozen=True, kw_only=True):
+    """The grid asks a site to keep its power at or below a cap in a window (demand response)."""
+
+    TYPE: ClassVar[str] = "io.solyx.grid.event_announced.v1"
+    TOPIC: ClassVar[str] = "grid"
+
+    event_id: str
+    site: str
+    start: datetime
+    end: datetime
+    power_cap_w: NonNegative
+    status: Literal["announced", "cancelled"] = "announced"
+    announced_at: datetime
+
+    @property
+    def key(self) -> str:
+        return f"{self.site}/{self.event_id}"
+
+    @property
+    def ordering_key(self) -> str:
+        return self.site
+
+    @property
+    def id(self) -> str:
+        return f"{self.key}.{self.status}.{self.announced_at.isoformat()}"

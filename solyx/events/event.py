@@ -1,0 +1,47 @@
+"""What every Solyx event is: a frozen record that knows its type, topic, key and a reproducible id.
+
+Events are the only thing services share. They are immutable, carry units in their field names, and times are
+timezone-aware UTC datetimes (RFC 3339 on the wire).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A fact that happened, or a decision that was taken.
+
+    ``id`` is derived from the content, so the same cause yields the same id however often it is published:
+    consumers de-duplicate by it. ``key`` is the Kafka record key (compaction keeps the last record of a key);
+    ``ordering_key`` chooses the partition (records of one ordering key stay in order).
+    """
+
+    TYPE: ClassVar[str] = ""
+    TOPIC: ClassVar[str] = ""
+
+    @property
+    def key(self) -> str:
+        """Kafka record key; unit of compaction."""
+        raise NotImplementedError
+
+    @property
+    def ordering_key(self) -> str:
+        """What the partition is chosen by; defaults to the record key."""
+        return self.key
+
+    @property
+    def subject(self) -> str:
+        """CloudEvents subject; the id of the entity that the event is about."""
+        return self.key
+
+    @property
+    def id(self) -> str:
+        """CloudEvents id, derived from the cause."""
+        raise NotImplementedError
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A value inside an event: frozen, keyword-only, compared by content."""

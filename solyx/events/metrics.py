@@ -1,0 +1,129 @@
+"""Metric samples, their windows, and forecasts (topics ``metrics``, ``features``, ``forecasts``, ``anomalies``)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from solyx.events.event import Event
+from solyx.events.job import NonNegative, Positive
+
+
+class MetricsScraped(Event, frozen=True, kw_only=True):
+    """Samples that one source yielded in one scrape or one remote write.
+
+    ``values[i]`` is the sample of ``series[i]``. All were taken at ``scraped_at`` unless ``times_s`` gives each its own
+    time (seconds since the Unix epoch). A sample is identified by series and time, so a repeat is harmless.
+    """
+
+    TYPE: ClassVar[str] = "io.solyx.metrics.scraped.v1"
+    TOPIC: ClassVar[str] = "metrics"
+
+    source: str  # site, target or remote writer
+    scraped_at: datetime
+    series: tuple[str, ...]  # canonical name: metric{label="value",…}, labels sorted
+    values: tuple[float, ...]
+    times_s: tuple[float, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return self.source
+
+    @property
+    def id(self) -> str:
+        return f"{self.source}.{self.scraped_at.isoformat()}.{len(self.series)}"
+
+
+class SeriesWindowed(Event, frozen=True, kw_only=True):
+    """Statistics of a source's series in one window so far; a later record of the same window replaces it.
+
+    The arrays are parallel to ``series``; ``quantiles[q][i]`` belongs to ``levels[q]`` and ``series[i]``.
+    """
+
+    TYPE: ClassVar[str] = "io.solyx.metrics.windowed.v1"
+    TOPIC: ClassVar[str] = "features"
+
+    source: str
+    window_start: datetime
+    window_end: datetime
+    series: tuple[str, ...]
+    count: tuple[int, ...]
+    mean: tuple[float, ...]
+    min: tuple[float, ...]
+    max: tuple[float, ...]
+    last: tuple[float, ...]
+    levels: tuple[float, ...] = ()
+    quantiles: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.source}/{self.window_start.isoformat()}"
+
+    @property
+    def ordering_key(self) -> str:
+        return self.source
+
+    @property
+    def id(self) -> str:
+        return f"{self.key}.{sum(self.count)}"
+
+
+class ForecastIssued(Event, frozen=True, kw_only=True):
+    """What a series will be: the mean and an interval for each step from ``start`` on.
+
+    ``subject_id`` is a site for prices and carbon, a source for load. ``known_steps`` leading steps are published values
+    (their interval has no width), the rest is forecast by ``model``.
+    """
+
+    TYPE: ClassVar[str] = "io.solyx.forecast.issued.v1"
+    TOPIC: ClassVar[str] = "forecasts"
+
+    subject_id: str
+    kind: str  # price_eur_per_mwh, carbon_gco2_per_kwh, or the name of a metric series
+    issued_at: datetime
+    start: datetime
+    step_s: Positive
+    mean: tuple[float, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    level: NonNegative = 0.9  # share of outcomes that the interval is meant to hold
+    known_steps: int = 0
+    model: str  # what really made it; a fallback carries its own name
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject_id}/{self.kind}"
+
+    @property
+    def ordering_key(self) -> str:
+        return self.subject_id
+
+    @property
+    def id(self) -> str:
+        return f"{self.key}.{self.issued_at.isoformat()}"
+
+
+class AnomalyDetected(Event, frozen=True, kw_only=True):
+    """A series left the range that its own past explains."""
+
+    TYPE: ClassVar[str] = "io.solyx.anomaly.detected.v1"
+    TOPIC: ClassVar[str] = "anomalies"
+
+    source: str
+    series: str
+    at: datetime
+    value: float
+    score: float  # robust z-score of the window's mean
+    expected: float
+
+    @property
+    def key(self) -> str:
+        return f"{self.source}/{self.series}"
+
+    @property
+    def ordering_key(self) -> str:
+        return self.source
+
+    @property
+    def id(self) -> str:
+        return f"{self.key}.{self.at.isoformat()}"
