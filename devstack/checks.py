@@ -37,7 +37,7 @@ class Outcome:
 _TOOLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "lint": (("ruff", "check"), ("ruff", "format", "--check")),
     "types": (("basedpyright",),),
-    "imports": (("lint-imports",),),
+    "imports": (("lint-imports", "--no-logo"),),
 }
 _PYTEST: dict[str, str] = {
     "unit": "one module at a time, no process and no network",
