@@ -77,7 +77,9 @@ def read_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
                 raise ScenarioError(file, 1, "", "is empty", f"It needs a header with {', '.join(columns)}.")
             places = {name.strip(): index for index, name in enumerate(header)}
             if missing := [name for name in columns if name not in places]:
-                raise ScenarioError(file, 1, missing[0], "is not among the columns", f"The header must have {', '.join(columns)}.")
+                raise ScenarioError(
+                    file, 1, missing[0], "is not among the columns", f"The header must have {', '.join(columns)}."
+                )
             for values in reader:
                 if not values:
                     continue

@@ -104,7 +104,11 @@ class Table:
         """Whether the key is there."""
         return key in self._values
 
-    def keys(self) -> Iterable[str]:
+    def holds_table(self, key: str) -> bool:
+        """Whether the key's value is a table."""
+        return isinstance(self._values.get(key), dict)
+
+    def names(self) -> list[str]:
         """The table's keys, where any key is allowed."""
         self._asked.update(self._values)
         return list(self._values)
@@ -193,7 +197,11 @@ class Table:
         """A path relative to the document, of a file that is there."""
         path = (self.file.parent / self.text(key)).resolve()
         if not path.is_file():
-            raise self.error(key, f"names {path}, which is not there", "Correct the path (it is relative to this file), or put the file there.")
+            raise self.error(
+                key,
+                f"names {path}, which is not there",
+                "Correct the path (it is relative to this file), or put the file there.",
+            )
         return path
 
     def table(self, key: str) -> Table:
@@ -235,5 +243,7 @@ def read_document(file: Path) -> Table:
     except tomllib.TOMLDecodeError as error:
         found = _TOML_LINE.search(str(error))
         line = int(found[1]) if found else len(text.splitlines())
-        raise ScenarioError(file, line, "", f"is not TOML: {error}", "Correct that line; https://toml.io has the syntax.") from error
+        raise ScenarioError(
+            file, line, "", f"is not TOML: {error}", "Correct that line; https://toml.io has the syntax."
+        ) from error
     return Table(values, file=file, path=(), lines=key_lines(text))

@@ -24,7 +24,7 @@ _STEP = timedelta(seconds=STEP_S)
 _COLUMNS = ("time", "price_eur_mwh", "carbon_gco2_kwh", "renewable_pct")
 
 
-class DayAheadMarket(Model):
+class DayAheadMarket(Model, frozen=True):
     """When a zone's day-ahead prices come out: from ``published`` on, local time, those of the whole next local day."""
 
     zone: str
@@ -32,7 +32,7 @@ class DayAheadMarket(Model):
     timezone: str  # IANA name
 
 
-class KnownUntil(Model):
+class KnownUntil(Model, frozen=True):
     """The ends, exclusive, of what is known of each series."""
 
     price: datetime
@@ -112,7 +112,9 @@ def read_energy(file: Path) -> EnergySeries:
         if rest or hour <= last:
             raise row.error("time", f"is {cell}, not a full hour after the row before", "Rows are hourly and in order.")
         last = hour
-        hours.append((hour, row.number_or(_COLUMNS[1], nan), row.number_or(_COLUMNS[2], nan), row.number_or(_COLUMNS[3], nan)))
+        hours.append(
+            (hour, row.number_or(_COLUMNS[1], nan), row.number_or(_COLUMNS[2], nan), row.number_or(_COLUMNS[3], nan))
+        )
     if start is None:
         raise ScenarioError(file, 2, "time", "there are no rows", "Add one row for each hour.")
     table = np.full((3, last + 1), np.nan)

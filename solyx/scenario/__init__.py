@@ -1,0 +1,29 @@
+"""Scenarios: a directory that says which sites, prices, jobs and network a replay has (scenario.toml and the files it names)."""
+
+from solyx.scenario.energy import DayAheadMarket, EnergySeries, KnownUntil, known_at, next_publication
+from solyx.scenario.errors import ScenarioError
+from solyx.scenario.generate import generate
+from solyx.scenario.inventory import Outage
+from solyx.scenario.jobs import RUNNING_AT_START_LABEL, JobSource, ScenarioJob
+from solyx.scenario.network import Background, Link, Network
+from solyx.scenario.scenario import Scenario, Site, load
+
+__all__ = [
+    "RUNNING_AT_START_LABEL",
+    "Background",
+    "DayAheadMarket",
+    "EnergySeries",
+    "JobSource",
+    "KnownUntil",
+    "Link",
+    "Network",
+    "Outage",
+    "Scenario",
+    "ScenarioError",
+    "ScenarioJob",
+    "Site",
+    "generate",
+    "known_at",
+    "load",
+    "next_publication",
+]
