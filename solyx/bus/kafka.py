@@ -42,6 +42,7 @@ def _consumer_config(bootstrap_servers: str, group: str, client: str) -> dict[st
         "bootstrap.servers": bootstrap_servers,
         "group.id": group,
         "client.id": client,
+        "log_level": 2,  # lost connections are retried; what does not pass shows as Transient, with its reason
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
         "isolation.level": "read_committed",
@@ -58,6 +59,7 @@ def _producer_config(bootstrap_servers: str, client: str) -> dict[str, Any]:
     return {
         "bootstrap.servers": bootstrap_servers,
         "client.id": client,
+        "log_level": 2,  # lost connections are retried; what does not pass shows as Transient, with its reason
         "enable.idempotence": True,
         "acks": "all",
         "partitioner": "murmur2_random",
@@ -66,6 +68,15 @@ def _producer_config(bootstrap_servers: str, client: str) -> dict[str, Any]:
         "queue.buffering.max.messages": 100_000,
         "reconnect.backoff.max.ms": 1000,
     }
+
+
+def _passes(error: KafkaError) -> bool:
+    """Whether the error goes away by itself: a partition's leader is being elected or has just moved."""
+    return error.retriable() or error.code() in (
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    )
 
 
 class KafkaBus:
@@ -278,13 +289,21 @@ class _KafkaReader:
             self._reached[partition] = max(self._reached[partition], offset)
 
     def _watermarks(self, partition: Partition) -> tuple[int, int]:
-        answer = self._consumer.get_watermark_offsets(
-            TopicPartition(partition.topic, partition.number), timeout=CALL_TIMEOUT_S
-        )
-        if answer is None:  # pyright: ignore[reportUnnecessaryComparison] - None on a timeout, whatever the stub says
-            msg = f"no answer about {partition.topic}/{partition.number} in {CALL_TIMEOUT_S} s"
-            raise Transient(msg)
-        return answer
+        """The first offset and the one after the last committed record; a leader election is waited for."""
+        asked = TopicPartition(partition.topic, partition.number)
+        deadline = time.monotonic() + CALL_TIMEOUT_S
+        while True:
+            try:
+                answer = self._consumer.get_watermark_offsets(asked, timeout=CALL_TIMEOUT_S)
+            except KafkaException as error:
+                if not _passes(error.args[0]) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+                continue
+            if answer is None:  # pyright: ignore[reportUnnecessaryComparison] - None on a timeout, whatever the stub says
+                msg = f"no answer about {partition.topic}/{partition.number} in {CALL_TIMEOUT_S} s"
+                raise Transient(msg)
+            return answer
 
     def caught_up(self) -> bool:
         return all(self._reached[p] >= end for p, end in self._targets.items() if p in self._reached)
@@ -406,6 +425,7 @@ class _KafkaOwnership:
         self._consumer = consumer
         self._on_revoked = on_revoked
         self._owned: set[int] = set()
+        self._metadata: Any = consumer.consumer_group_metadata()
         consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -421,6 +441,9 @@ class _KafkaOwnership:
         message = self._consumer.poll(timeout_s)
         if message is not None and (error := message.error()) is not None and error.fatal():
             raise Fenced(error.str())  # another process carries this replica's name
+        # Asked for here because the call waits for ever while another thread is in poll; a shard that commits with the
+        # generation of a moment ago is refused, and tries again with the next.
+        self._metadata = self._consumer.consumer_group_metadata()
         return frozenset(self._owned)
 
     def joined(self) -> bool:
@@ -428,8 +451,8 @@ class _KafkaOwnership:
         return bool(self._consumer.memberid())
 
     def group_metadata(self) -> Any:
-        """Member and generation, for the fence on offset commits."""
-        return self._consumer.consumer_group_metadata()
+        """Member and generation as of the last poll, for the fence on offset commits."""
+        return self._metadata
 
     def close(self) -> None:
         if self._owned:

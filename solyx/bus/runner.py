@@ -89,7 +89,7 @@ class ServiceRunner:
         self._stopping = threading.Event()
         self._failed: BaseException | None = None
         self._owned: frozenset[int] | None = None
-        self._thread = threading.Thread(target=self._run, name=f"{role.service}-shards")
+        self._thread = threading.Thread(target=self._run, name=f"{role.service}-shards", daemon=True)
 
     def start(self) -> None:
         """Join the service's replicas and work."""

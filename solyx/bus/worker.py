@@ -66,7 +66,7 @@ class ShardWorker:
         self._clock, self._settings = clock, settings
         self._lead_asked = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"{role.service}-{shard}")
+        self._thread = threading.Thread(target=self._run, name=f"{role.service}-{shard}", daemon=True)
         self.leading = False
         self.recovered = False
         self.lag = 0
