@@ -7,11 +7,10 @@ whoever holds a higher revision refuses a lower one.
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Literal
 
-from solyx.events.event import Event, Model
+from solyx.events.event import Event, Model, Time
 from solyx.events.job import DeviceKind, JobSpec, NonNegative, NonNegativeInt, PositiveInt
 
 NOWHERE = "-"  # the site in the key of a job that ended without ever having been placed
@@ -70,7 +69,7 @@ class Alternative(Model, frozen=True, kw_only=True):
     """The best pair of site and start that was not taken."""
 
     site: str
-    start_at: datetime
+    start_at: Time
     total_eur: float
 
 
@@ -83,16 +82,16 @@ class JobPlaced(Event, frozen=True, kw_only=True):
     job_id: str
     tenant: str
     spec: JobSpec
-    submitted_at: datetime
+    submitted_at: Time
     site: str
-    start_at: datetime
+    start_at: Time
     revision: PositiveInt
     attempt: PositiveInt = 1
     reason: PlacementReason
     cost: CostBreakdown
     alternative: Alternative | None = None
     bound_by: str = ""  # the constraint that bound, in words
-    decided_at: datetime
+    decided_at: Time
 
     @property
     def key(self) -> str:
@@ -120,12 +119,12 @@ class PlacementWithdrawn(Event, frozen=True, kw_only=True):
     job_id: str
     tenant: str
     spec: JobSpec
-    submitted_at: datetime
+    submitted_at: Time
     site: str
     revision: PositiveInt  # of the placement that is taken back
     attempt: PositiveInt = 1
     reason: WithdrawalReason
-    decided_at: datetime
+    decided_at: Time
 
     @property
     def key(self) -> str:
@@ -160,7 +159,7 @@ class JobFinished(Event, frozen=True, kw_only=True):
     outcome: JobOutcome
     reason: FinishReason
     message: str = ""
-    finished_at: datetime
+    finished_at: Time
 
     @property
     def key(self) -> str:
@@ -235,8 +234,8 @@ class JobAllocated(Event, frozen=True, kw_only=True):
     pods: tuple[PodAssignment, ...]
     reason: AllocationReason
     waited_s: NonNegative = 0.0  # since the placement's start time
-    submitted_at: datetime
-    decided_at: datetime
+    submitted_at: Time
+    decided_at: Time
 
     @property
     def key(self) -> str:
@@ -267,7 +266,7 @@ class AllocationDeferred(Event, frozen=True, kw_only=True):
     revision: PositiveInt
     reason: DeferralReason
     detail: str = ""  # which figure must change, in words
-    decided_at: datetime
+    decided_at: Time
 
     @property
     def key(self) -> str:
@@ -297,7 +296,7 @@ class AllocationReleased(Event, frozen=True, kw_only=True):
     site: str
     revision: PositiveInt
     reason: ReleaseReason
-    decided_at: datetime
+    decided_at: Time
 
     @property
     def key(self) -> str:
@@ -340,7 +339,7 @@ class RouteDecided(Event, frozen=True, kw_only=True):
     latency_ms: NonNegative = 0.0
     headroom_bps: NonNegative = 0.0  # least spare capacity along the path
     reason: RouteReason
-    decided_at: datetime
+    decided_at: Time
 
     @property
     def key(self) -> str:
@@ -378,8 +377,8 @@ class WorkloadReported(Event, frozen=True, kw_only=True):
     status: WorkloadStatus
     reason: WorkloadReason
     message: str = ""
-    started_at: datetime | None = None
-    at: datetime  # when it happened
+    started_at: Time | None = None
+    at: Time  # when it happened
 
     @property
     def key(self) -> str:
@@ -409,7 +408,7 @@ class RouteReported(Event, frozen=True, kw_only=True):
     revision: PositiveInt
     status: Literal["applied", "failed"]
     message: str = ""
-    at: datetime
+    at: Time
 
     @property
     def key(self) -> str:

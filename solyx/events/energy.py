@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar, Literal
 
-from solyx.events.event import Event
+from solyx.events.event import Event, Time
 from solyx.events.job import NonNegative, Positive
 
 EnergyKind = Literal["price_eur_per_mwh", "carbon_gco2_per_kwh", "renewable_pct"]
@@ -23,10 +22,10 @@ class EnergySeriesPublished(Event, frozen=True, kw_only=True):
 
     site: str
     kind: EnergyKind  # names the unit of the values
-    start: datetime
+    start: Time
     step_s: Positive = 3600.0
     values: tuple[float | None, ...]
-    published_at: datetime
+    published_at: Time
     source: str = ""  # the feed
 
     @property
@@ -54,11 +53,11 @@ class GridEventAnnounced(Event, frozen=True, kw_only=True):
 
     event_id: str
     site: str
-    start: datetime
-    end: datetime
+    start: Time
+    end: Time
     power_cap_w: NonNegative
     status: Literal["announced", "cancelled"] = "announced"
-    announced_at: datetime
+    announced_at: Time
 
     @property
     def key(self) -> str:

@@ -6,9 +6,13 @@ timezone-aware UTC datetimes (RFC 3339 on the wire).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from datetime import datetime
+from typing import Annotated, ClassVar
 
 import msgspec
+
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A point in time; without a timezone it is refused."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

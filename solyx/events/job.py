@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
-from solyx.events.event import Event, Model
+from solyx.events.event import Event, Model, Time
 
 PositiveInt = Annotated[int, Meta(ge=1)]
 NonNegativeInt = Annotated[int, Meta(ge=0)]
@@ -65,7 +64,7 @@ class JobSpec(Model, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     env: dict[str, str] = msgspec.field(default_factory=dict)
     parallelism: PositiveInt = 1
-    deadline: datetime | None = None  # finish by; excludes max_delay_s
+    deadline: Time | None = None  # finish by; excludes max_delay_s
     max_delay_s: NonNegative | None = None  # start at most this long after submission
     priority: int = 0  # higher goes first
     preemptible: bool = False
@@ -90,7 +89,7 @@ class JobSubmitted(Event, frozen=True, kw_only=True):
     job_id: str
     tenant: str
     spec: JobSpec
-    submitted_at: datetime
+    submitted_at: Time
 
     @property
     def key(self) -> str:
@@ -110,8 +109,8 @@ class JobCancellationRequested(Event, frozen=True, kw_only=True):
     job_id: str
     tenant: str
     spec: JobSpec
-    submitted_at: datetime
-    requested_at: datetime
+    submitted_at: Time
+    requested_at: Time
 
     @property
     def key(self) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar
 
-from solyx.events.event import Event
+from solyx.events.event import Event, Time
 from solyx.events.job import NonNegative, Positive
 
 
@@ -20,7 +19,7 @@ class MetricsScraped(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "metrics"
 
     source: str  # site, target or remote writer
-    scraped_at: datetime
+    scraped_at: Time
     series: tuple[str, ...]  # canonical name: metric{label="value",…}, labels sorted
     values: tuple[float, ...]
     times_s: tuple[float, ...] = ()
@@ -44,8 +43,8 @@ class SeriesWindowed(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "features"
 
     source: str
-    window_start: datetime
-    window_end: datetime
+    window_start: Time
+    window_end: Time
     series: tuple[str, ...]
     count: tuple[int, ...]
     mean: tuple[float, ...]
@@ -80,8 +79,8 @@ class ForecastIssued(Event, frozen=True, kw_only=True):
 
     subject_id: str
     kind: str  # price_eur_per_mwh, carbon_gco2_per_kwh, or the name of a metric series
-    issued_at: datetime
-    start: datetime
+    issued_at: Time
+    start: Time
     step_s: Positive
     mean: tuple[float, ...]
     lower: tuple[float, ...]
@@ -111,7 +110,7 @@ class AnomalyDetected(Event, frozen=True, kw_only=True):
 
     source: str
     series: str
-    at: datetime
+    at: Time
     value: float
     score: float  # robust z-score of the window's mean
     expected: float

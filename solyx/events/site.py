@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar, Literal
 
 import msgspec
 
-from solyx.events.event import Event, Model
+from solyx.events.event import Event, Model, Time
 from solyx.events.job import DeviceKind, NonNegative, NonNegativeInt
 
 
@@ -54,7 +53,7 @@ class SiteObserved(Event, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "sites"
 
     site: str
-    observed_at: datetime
+    observed_at: Time
     nodes: tuple[Node, ...]
     power: PowerModel = PowerModel()
     zone: str = ""  # electricity zone
@@ -85,7 +84,7 @@ class LinkObserved(Event, frozen=True, kw_only=True):
     rate_bps: NonNegative = 0.0
     latency_ms: NonNegative = 0.0
     up: bool = True
-    observed_at: datetime
+    observed_at: Time
 
     @property
     def key(self) -> str:
@@ -107,7 +106,7 @@ class FeedReported(Event, frozen=True, kw_only=True):
 
     feed: str
     status: FeedStatus
-    since: datetime
+    since: Time
     error: str = ""
 
     @property

@@ -1,0 +1,212 @@
+"""One example of every event type: what the schemas show, and what the golden tests read back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from solyx.events import decision as d
+from solyx.events.energy import EnergySeriesPublished, GridEventAnnounced
+from solyx.events.job import (
+    DataSet,
+    DeviceRequest,
+    JobCancellationRequested,
+    JobSpec,
+    JobSubmitted,
+    LatencyBound,
+    Resources,
+)
+from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed
+from solyx.events.site import DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
+
+if TYPE_CHECKING:
+    from solyx.events.event import Event
+
+_NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+_JOB = "01jwmy2x7c9q4v8b3n5t6r0k1d"
+_SPEC = JobSpec(
+    name="train-resnet",
+    image="registry.example/train:1.4",
+    command=("python", "train.py"),
+    env={"EPOCHS": "90"},
+    resources=Resources(
+        cpu_milli=8000, memory_bytes=32 * 2**30, devices=(DeviceRequest(kind="gpu", models=("A100", "V100"), count=2),)
+    ),
+    parallelism=2,
+    duration_estimate_s=7200.0,
+    max_delay_s=86400.0,
+    priority=10,
+    preemptible=True,
+    suspendable=True,
+    data=DataSet(size_bytes=40 * 2**30, site="frankfurt"),
+    allowed_sites=("frankfurt", "texas"),
+    home_site="frankfurt",
+    max_latency=LatencyBound(to="frankfurt", max_ms=150.0),
+    labels={"team": "vision"},
+)
+
+EXAMPLES: tuple[Event, ...] = (
+    JobSubmitted(job_id=_JOB, tenant="vision", spec=_SPEC, submitted_at=_NOON),
+    JobCancellationRequested(
+        job_id=_JOB, tenant="vision", spec=_SPEC, submitted_at=_NOON, requested_at=_NOON + timedelta(minutes=5)
+    ),
+    SiteObserved(
+        site="frankfurt",
+        observed_at=_NOON,
+        nodes=(
+            Node(
+                name="node-1",
+                cpu_milli=96000,
+                memory_bytes=768 * 2**30,
+                devices=(DeviceGroup(kind="gpu", model="A100", count=8),),
+            ),
+        ),
+        power=PowerModel(idle_w_per_node=250.0, w_per_core=6.0, w_per_gpu=300.0, pue=1.25),
+        zone="DE-LU",
+        network_node="2",
+        egress_eur_per_gib=0.0005,
+        latency_ms={"berlin": 9.0},
+    ),
+    LinkObserved(
+        link="frankfurt>texas",
+        source="frankfurt",
+        target="texas",
+        capacity_bps=40e9,
+        rate_bps=12.5e9,
+        latency_ms=58.0,
+        observed_at=_NOON,
+    ),
+    FeedReported(feed="prices", status="stale", since=_NOON, error="HTTP 503"),
+    EnergySeriesPublished(
+        site="frankfurt",
+        kind="price_eur_per_mwh",
+        start=_NOON,
+        values=(84.1, None, -3.2),
+        published_at=_NOON,
+        source="scenario",
+    ),
+    GridEventAnnounced(
+        event_id="dr-17",
+        site="texas",
+        start=_NOON + timedelta(hours=1),
+        end=_NOON + timedelta(hours=4),
+        power_cap_w=45000.0,
+        announced_at=_NOON,
+    ),
+    MetricsScraped(
+        source="frankfurt/node-1",
+        scraped_at=_NOON,
+        series=('node_load1{instance="node-1"}', 'up{instance="node-1"}'),
+        values=(3.5, 1.0),
+    ),
+    SeriesWindowed(
+        source="frankfurt/node-1",
+        window_start=_NOON,
+        window_end=_NOON + timedelta(minutes=1),
+        series=('node_load1{instance="node-1"}',),
+        count=(4,),
+        mean=(3.4,),
+        min=(3.1,),
+        max=(3.9,),
+        last=(3.5,),
+        levels=(0.5, 0.99),
+        quantiles=((3.4,), (3.9,)),
+    ),
+    ForecastIssued(
+        subject_id="frankfurt",
+        kind="price_eur_per_mwh",
+        issued_at=_NOON,
+        start=_NOON,
+        step_s=3600.0,
+        mean=(84.1, 80.0),
+        lower=(84.1, 61.0),
+        upper=(84.1, 99.5),
+        known_steps=1,
+        model="seasonal-naive",
+    ),
+    AnomalyDetected(source="frankfurt/node-1", series="node_load1", at=_NOON, value=42.0, score=9.1, expected=3.4),
+    d.JobPlaced(
+        job_id=_JOB,
+        tenant="vision",
+        spec=_SPEC,
+        submitted_at=_NOON,
+        site="texas",
+        start_at=_NOON + timedelta(hours=2),
+        revision=1,
+        reason=d.PlacementReason.LEAST_COST,
+        cost=d.CostBreakdown(
+            energy_eur=0.31, carbon_eur=0.12, movement_eur=0.02, delay_eur=0.01, energy_kwh=5.2, carbon_kg=1.2
+        ),
+        alternative=d.Alternative(site="frankfurt", start_at=_NOON + timedelta(hours=14), total_eur=0.52),
+        bound_by="texas is full for the next two hours",
+        decided_at=_NOON,
+    ),
+    d.PlacementWithdrawn(
+        job_id=_JOB,
+        tenant="vision",
+        spec=_SPEC,
+        submitted_at=_NOON,
+        site="texas",
+        revision=1,
+        reason=d.WithdrawalReason.CANCELLED,
+        decided_at=_NOON,
+    ),
+    d.JobFinished(
+        job_id=_JOB,
+        tenant="vision",
+        site="texas",
+        revision=1,
+        outcome="succeeded",
+        reason=d.FinishReason.COMPLETED,
+        finished_at=_NOON + timedelta(hours=4),
+    ),
+    d.JobAllocated(
+        job_id=_JOB,
+        tenant="vision",
+        spec=_SPEC,
+        site="texas",
+        revision=1,
+        pods=(
+            d.PodAssignment(
+                index=0, node="node-1", devices=(d.DeviceAssignment(model="A100", index=3, share_milli=1000),)
+            ),
+        ),
+        reason=d.AllocationReason.FITS,
+        submitted_at=_NOON,
+        decided_at=_NOON + timedelta(hours=2),
+    ),
+    d.AllocationDeferred(
+        job_id=_JOB,
+        tenant="vision",
+        site="texas",
+        revision=1,
+        reason=d.DeferralReason.NO_CAPACITY,
+        detail="needs 4 A100 or V100, 1 is free",
+        decided_at=_NOON,
+    ),
+    d.AllocationReleased(
+        job_id=_JOB, tenant="vision", site="texas", revision=1, reason=d.ReleaseReason.FINISHED, decided_at=_NOON
+    ),
+    d.RouteDecided(
+        source="frankfurt",
+        target="texas",
+        revision=3,
+        path=("2", "5", "9"),
+        backup=("2", "7", "9"),
+        latency_ms=58.0,
+        headroom_bps=27.5e9,
+        reason=d.RouteReason.BETTER_PATH,
+        decided_at=_NOON,
+    ),
+    d.WorkloadReported(
+        job_id=_JOB,
+        tenant="vision",
+        site="texas",
+        revision=1,
+        status="started",
+        reason=d.WorkloadReason.APPLIED,
+        started_at=_NOON + timedelta(hours=2),
+        at=_NOON + timedelta(hours=2),
+    ),
+    d.RouteReported(source="frankfurt", target="texas", revision=3, status="applied", at=_NOON),
+)
