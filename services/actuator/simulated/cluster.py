@@ -1,0 +1,410 @@
+"""The simulated cluster: a site's objects in one SQLite file, which outlives the actuator and which two actuators may use at once.
+
+Nothing runs. What becomes of a workload is settled when it is applied (``course.py``); ends are entered lazily, when anybody
+looks after they were due. The revision is checked inside the write transaction, so whichever of two actuators comes second
+sees what the first did. A deleted workload leaves its row behind, as the fence against its return. ``synchronous=OFF`` is
+enough: the file must survive the death of a process, not of the machine.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from services.actuator.model import Apply, Changes, ClusterOutcome, Delete, Phase, Verdict, WorkloadState
+from services.actuator.simulated.course import Chance, Outage, Unacceptable, course, from_us, to_us
+from solyx.bus.port import Transient
+from solyx.clock import new_id
+from solyx.events import WorkloadReason
+from solyx.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Sequence
+    from pathlib import Path
+
+    from solyx.clock import Clock
+    from solyx.events import JobAllocated
+
+VERSION = 1
+LOCK_TIMEOUT_S = 5.0
+LOOK_AT_MOST = 2000
+"""Changed states that one incremental look returns; the rest comes with the next."""
+
+_SCHEMA = """
+CREATE TABLE workloads (          -- one row a job: its object, or the fence that a deletion left
+  job_id TEXT PRIMARY KEY,
+  revision INTEGER NOT NULL,
+  present INTEGER NOT NULL,       -- 1: the object exists; 0: fence
+  run_id INTEGER,                 -- NULL: it never ran
+  phase TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  message TEXT NOT NULL,
+  started_us INTEGER,
+  ended_us INTEGER,
+  due_us INTEGER,                 -- when it will end; NULL: it has
+  due_phase TEXT,
+  due_reason TEXT,
+  changed INTEGER NOT NULL        -- grows with every change; the watch's cursor
+);
+CREATE INDEX workloads_due ON workloads (due_us) WHERE due_us IS NOT NULL;
+CREATE INDEX workloads_changed ON workloads (changed);
+CREATE TABLE outages (node TEXT NOT NULL, from_us INTEGER NOT NULL, until_us INTEGER NOT NULL);
+CREATE TABLE runs (               -- the run log, append-only
+  run_id INTEGER PRIMARY KEY,
+  job_id TEXT NOT NULL,
+  revision INTEGER NOT NULL,
+  pods BLOB NOT NULL,             -- JSON: index, node and devices of each
+  cpu_milli INTEGER NOT NULL,     -- of one pod
+  memory_bytes INTEGER NOT NULL,  -- of one pod
+  started_us INTEGER NOT NULL
+);
+CREATE INDEX runs_job ON runs (job_id, revision);
+CREATE TABLE run_ends (
+  run_id INTEGER PRIMARY KEY REFERENCES runs,
+  ended_us INTEGER NOT NULL,
+  phase TEXT NOT NULL,
+  reason TEXT NOT NULL
+);
+CREATE TRIGGER runs_stay BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
+CREATE TRIGGER runs_last BEFORE DELETE ON runs BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
+CREATE TRIGGER ends_stay BEFORE UPDATE ON run_ends BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
+CREATE TRIGGER ends_last BEFORE DELETE ON run_ends BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
+CREATE TABLE identity (incarnation TEXT NOT NULL);
+"""
+
+
+class _Row(NamedTuple):
+    job_id: str
+    revision: int
+    present: int
+    run_id: int | None
+    phase: str
+    reason: str
+    message: str
+    started_us: int | None
+    ended_us: int | None
+
+    def state(self) -> WorkloadState:
+        return WorkloadState(
+            job_id=self.job_id,
+            revision=self.revision,
+            phase=Phase(self.phase),
+            reason=WorkloadReason(self.reason),
+            message=self.message,
+            started_at=None if self.started_us is None else from_us(self.started_us),
+            ended_at=None if self.ended_us is None else from_us(self.ended_us),
+        )
+
+
+_COLUMNS = ", ".join(_Row._fields)
+
+
+def cluster_file(state_dir: Path, site: str) -> Path:
+    """Where the cluster of ``site`` lives."""
+    return state_dir / "clusters" / f"{quote(site, safe='')}.sqlite"
+
+
+class SimulatedCluster:
+    """A ``ClusterTarget`` that simulates one site. Calls may come from any thread, one at a time."""
+
+    def __init__(
+        self, path: Path, clock: Clock, *, chance: Chance | None = None, outages: Iterable[Outage] = ()
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._chance = chance or Chance()
+        self._planned = tuple(outages)
+        self._connection: sqlite3.Connection | None = None
+        self._incarnation = ""
+        self._lock = threading.Lock()
+
+    # --------------------------------------------------------------------------------------------------- ClusterTarget
+
+    def apply(self, workloads: Sequence[Apply]) -> list[ClusterOutcome]:
+        """Start workloads, unless a revision forbids it."""
+        with self._write() as (db, now_us):
+            outages = [*self._planned, *_entered_outages(db)]
+            changed = _last_change(db)
+            outcomes: list[ClusterOutcome] = []
+            for item in workloads:
+                changed += 1
+                outcomes.append(self._apply(db, item.allocation, now_us, outages, changed))
+            return outcomes
+
+    def _apply(
+        self, db: sqlite3.Connection, allocation: JobAllocated, now_us: int, outages: list[Outage], changed: int
+    ) -> ClusterOutcome:
+        job_id, revision = allocation.job_id, allocation.revision
+        row = _find(db, job_id)
+        if row is not None and (row.revision > revision or (row.revision == revision and not row.present)):
+            what = f"revision {row.revision}" if row.present else f"a deletion of revision {row.revision}"
+            message = f"refused: the cluster has seen {what}"
+            return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.STALE, message=message)
+        if row is not None and row.revision == revision:
+            return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=row.state())
+        try:
+            ahead = course(allocation, now_us=now_us, chance=self._chance, outages=outages)
+        except Unacceptable as error:
+            return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.REJECTED, message=str(error))
+        if row is not None:
+            _stop_run(db, row, now_us)
+        started_us = now_us if ahead.phase is Phase.RUNNING else None
+        run_id = None if started_us is None else _start_run(db, allocation, started_us)
+        new = _Row(job_id, revision, 1, run_id, ahead.phase, WorkloadReason.APPLIED, ahead.message, started_us, None)
+        _put(db, new, changed, due=(ahead.due_us, ahead.due_phase, ahead.due_reason))
+        return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=new.state())
+
+    def delete(self, workloads: Sequence[Delete]) -> list[ClusterOutcome]:
+        """Stop workloads and fence their revisions."""
+        with self._write() as (db, now_us):
+            changed = _last_change(db)
+            outcomes: list[ClusterOutcome] = []
+            for item in workloads:
+                changed += 1
+                outcomes.append(_delete(db, item.job_id, item.revision, now_us, changed))
+            return outcomes
+
+    def observe(self, cursor: str | None) -> Changes:
+        """What changed, after everything that is due was entered."""
+        now_us = to_us(self._clock.now())
+        with self._guarded() as db:
+            due_us = _next_due(db)
+            if due_us is not None and due_us <= now_us:
+                with _transaction(db):
+                    _settle(db, now_us)
+            with _snapshot(db):
+                last, due_us = _last_change(db), _next_due(db)
+                incarnation, _, position = (cursor or "").partition(":")
+                complete = incarnation != self._incarnation
+                if complete:
+                    rows = _select(db, "WHERE present = 1")
+                else:
+                    rows = _select(db, "WHERE changed > ? ORDER BY changed LIMIT ?", int(position), LOOK_AT_MOST)
+            more = not complete and len(rows) == LOOK_AT_MOST
+            if more:
+                last = db.execute("SELECT changed FROM workloads WHERE job_id = ?", (rows[-1].job_id,)).fetchone()[0]
+        next_in_s = 0.0 if more else None if due_us is None else max(0, due_us - now_us) / 1e6 / self._clock.speed
+        return Changes(
+            states=tuple(row.state() for row in rows if row.present),
+            cursor=f"{self._incarnation}:{last}",
+            complete=complete,
+            next_in_s=next_in_s,
+        )
+
+    # ------------------------------------------------------------------------------------------------- what may happen
+
+    def kill_node(self, node: str, *, down_s: float = 0.0) -> int:
+        """A node dies now and is back after ``down_s`` scenario seconds; returns how many workloads died with it."""
+        with self._write() as (db, now_us):
+            until_us = now_us + round(down_s * 1e6)
+            db.execute("INSERT INTO outages VALUES (?, ?, ?)", (node, now_us, until_us))
+            victims = db.execute(
+                "SELECT DISTINCT w.job_id FROM workloads w JOIN runs r USING (run_id), json_each(r.pods) pod"
+                " WHERE w.due_us IS NOT NULL AND json_extract(pod.value, '$.node') = ?",
+                (node,),
+            ).fetchall()
+            lost = (now_us, Phase.FAILED, WorkloadReason.NODE_LOST, f"node {node} died")
+            db.executemany(
+                "UPDATE workloads SET due_us = ?, due_phase = ?, due_reason = ?, message = ? WHERE job_id = ?",
+                [(*lost, job_id) for (job_id,) in victims],
+            )
+            _settle(db, now_us)
+            return len(victims)
+
+    def lose(self, job_id: str) -> None:
+        """Somebody deletes an object behind the actuator's back: it stops, and no fence stays."""
+        with self._write() as (db, now_us):
+            row = _find(db, job_id)
+            if row is not None and row.present:
+                _stop_run(db, row, now_us)
+                db.execute("DELETE FROM workloads WHERE job_id = ?", (job_id,))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    # ------------------------------------------------------------------------------------------------------- the file
+
+    @contextmanager
+    def _guarded(self) -> Generator[sqlite3.Connection]:
+        """The open file, to one thread. What SQLite cannot do now (locked, disk full) may work later."""
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._open()
+                yield self._connection
+            except sqlite3.OperationalError as error:
+                raise Transient(f"{self._path}: {error}", after_s=0.1) from error
+
+    @contextmanager
+    def _write(self) -> Generator[tuple[sqlite3.Connection, int]]:
+        """A write transaction, with the time after it was entered and everything due until then settled."""
+        with self._guarded() as db, _transaction(db):
+            now_us = to_us(self._clock.now())
+            _settle(db, now_us)
+            yield db, now_us
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self._path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            self._incarnation = _prepare(db, self._path)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> str:
+    """Make the tables in a new file; the file's incarnation, by which a cursor of a former file is told apart."""
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = OFF")
+    with _transaction(db):
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            for statement in _statements(_SCHEMA):
+                db.execute(statement)
+            db.execute("INSERT INTO identity VALUES (?)", (new_id(),))
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        elif version != VERSION:
+            raise SettingsError(f"{path} was written by another version of Solyx; start with --fresh")
+    return db.execute("SELECT incarnation FROM identity").fetchone()[0]
+
+
+def _statements(script: str) -> Generator[str]:
+    """The statements of a script, each complete (a trigger has semicolons inside)."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Generator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+@contextmanager
+def _snapshot(db: sqlite3.Connection) -> Generator[None]:
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("COMMIT")
+
+
+def _select(db: sqlite3.Connection, where: str, *parameters: object) -> list[_Row]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM workloads {where}", parameters)  # noqa: S608 - no user input
+    return [_Row._make(row) for row in rows]
+
+
+def _find(db: sqlite3.Connection, job_id: str) -> _Row | None:
+    rows = _select(db, "WHERE job_id = ?", job_id)
+    return rows[0] if rows else None
+
+
+def _put(
+    db: sqlite3.Connection, row: _Row, changed: int, *, due: tuple[int, Phase, WorkloadReason] | None = None
+) -> None:
+    values = (*row, *(due or (None, None, None)), changed)
+    db.execute(f"INSERT OR REPLACE INTO workloads VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 - placeholders
+
+
+def _last_change(db: sqlite3.Connection) -> int:
+    return db.execute("SELECT max(changed) FROM workloads").fetchone()[0] or 0
+
+
+def _next_due(db: sqlite3.Connection) -> int | None:
+    return db.execute("SELECT min(due_us) FROM workloads WHERE due_us IS NOT NULL").fetchone()[0]
+
+
+def _entered_outages(db: sqlite3.Connection) -> list[Outage]:
+    rows = db.execute("SELECT node, from_us, until_us FROM outages")
+    return [Outage(node=node, from_us=from_us_, until_us=until_us) for node, from_us_, until_us in rows]
+
+
+def _settle(db: sqlite3.Connection, now_us: int) -> None:
+    """Enter every end that is due."""
+    rows = db.execute(
+        "SELECT due_us, due_phase, due_reason, run_id, job_id FROM workloads WHERE due_us <= ? ORDER BY due_us",
+        (now_us,),
+    ).fetchall()
+    if not rows:
+        return
+    changed = _last_change(db)
+    db.executemany(
+        "UPDATE workloads SET phase = ?, reason = ?, ended_us = ?, changed = ?, due_us = NULL WHERE job_id = ?",
+        [(phase, why, due, changed + n, job) for n, (due, phase, why, _, job) in enumerate(rows, start=1)],
+    )
+    db.executemany(
+        "INSERT INTO run_ends VALUES (?, ?, ?, ?)",
+        [(run_id, due_us, phase, reason) for due_us, phase, reason, run_id, _ in rows if run_id is not None],
+    )
+
+
+def _start_run(db: sqlite3.Connection, allocation: JobAllocated, now_us: int) -> int:
+    resources = allocation.spec.resources
+    cursor = db.execute(
+        "INSERT INTO runs (job_id, revision, pods, cpu_milli, memory_bytes, started_us) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            allocation.job_id,
+            allocation.revision,
+            msgspec.json.encode(allocation.pods),
+            resources.cpu_milli,
+            resources.memory_bytes,
+            now_us,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _stop_run(db: sqlite3.Connection, row: _Row, now_us: int) -> None:
+    """End the run of an object that is about to be deleted or replaced."""
+    if row.run_id is not None and not Phase(row.phase).ended:
+        db.execute(
+            "INSERT INTO run_ends VALUES (?, ?, ?, ?)", (row.run_id, now_us, Phase.STOPPED, WorkloadReason.RELEASED)
+        )
+
+
+def _delete(db: sqlite3.Connection, job_id: str, revision: int, now_us: int, changed: int) -> ClusterOutcome:
+    row = _find(db, job_id)
+    if row is not None and row.revision > revision:
+        message = f"refused: the cluster has seen revision {row.revision}"
+        state = _last_run(db, job_id, revision)
+        return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.STALE, message=message, state=state)
+    stopped = _Row(job_id, revision, 0, None, Phase.STOPPED, WorkloadReason.RELEASED, "", None, now_us)
+    if row is not None:
+        _stop_run(db, row, now_us)
+        if row.revision == revision:  # an end that came by itself stands, and so does an earlier deletion
+            end = row if Phase(row.phase).ended else stopped
+            stopped = end._replace(present=0, run_id=row.run_id, started_us=row.started_us)
+    if row is None or row.present or row.revision < revision:
+        _put(db, stopped, changed)
+    return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=stopped.state())
+
+
+def _last_run(db: sqlite3.Connection, job_id: str, revision: int) -> WorkloadState | None:
+    """How a revision ended that was replaced by a higher one."""
+    row = db.execute(
+        "SELECT r.job_id, r.revision, 0, r.run_id, e.phase, e.reason, '', r.started_us, e.ended_us"
+        " FROM runs r JOIN run_ends e USING (run_id) WHERE r.job_id = ? AND r.revision = ? ORDER BY run_id DESC LIMIT 1",
+        (job_id, revision),
+    ).fetchone()
+    return None if row is None else _Row._make(row).state()
