@@ -1,0 +1,207 @@
+"""``solyx``: submit jobs, see what became of them and why, look at sites, routes, topics and dead letters.
+
+Exit status: 0 done; 1 refused by the server, or the job failed; 2 wrong usage or an unreadable file; 3 no answer from the server
+or the broker; 4 not found; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from solyx.cli import connection as connections
+from solyx.cli import deadletters, views
+from solyx.cli.output import errors, print_json
+from solyx.client import ApiError, Client, Unreachable
+from solyx.client.model import TERMINAL
+from solyx.jobfile import JobFileError, parse_job
+
+app = typer.Typer(
+    name="solyx",
+    help="Runs AI and batch work across several sites as one system.",
+    epilog="Connects to $SOLYX_URL with $SOLYX_API_KEY, or to the installation that ./run started in this directory.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(deadletters.app, name="deadletters")
+
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
+Url = Annotated[str | None, typer.Option(help="The gateway; default $SOLYX_URL.", show_default=False)]
+Key = Annotated[str | None, typer.Option(help="The API key; default $SOLYX_API_KEY.", show_default=False)]
+
+NOT_FOUND = 404
+
+
+def connect(url: str | None, key: str | None) -> Client:
+    """A client of the gateway to use."""
+    found = connections.find(url=url, key=key, kafka=None)
+    return Client(found.url, key=found.key)
+
+
+@app.command()
+def submit(
+    file: Annotated[
+        str, typer.Argument(help="A YAML or JSON file with one job or several documents; - reads standard input.")
+    ],
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="A repeat under the same key returns the same job.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Submit for this tenant (administrators).")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit 1 when a job fails.")] = False,
+    json: Json = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Submit a job."""
+    documents = _documents(file)
+    with connect(url, key) as client:
+        if len(documents) == 1:
+            ids = [client.submit(documents[0], idempotency_key=idempotency_key, tenant=tenant).id]
+        else:
+            ids = client.submit_many(documents, idempotency_key=idempotency_key, tenant=tenant).ids
+        if json:
+            print_json({"ids": ids})
+        else:
+            for job_id in ids:
+                typer.echo(job_id)
+        if wait and not views.wait_for(client, ids, quiet=json):
+            raise typer.Exit(1)
+
+
+def _documents(file: str) -> list[dict[str, Any]]:
+    """The jobs in a file, checked here so that errors come before anything is sent."""
+    name = "standard input" if file == "-" else file
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except OSError as error:
+        errors.print(f"{name}: {error.strerror}", style="red")
+        raise typer.Exit(2) from error
+    except yaml.YAMLError as error:
+        errors.print(f"{name}: {error}", style="red", markup=False)
+        raise typer.Exit(2) from error
+    if not documents:
+        errors.print(f"{name}: no job in it", style="red")
+        raise typer.Exit(2)
+    for position, document in enumerate(documents, start=1):
+        try:
+            parse_job(document)
+        except JobFileError as error:
+            for problem in error.errors:
+                errors.print(f"{name}: document {position}: {problem}", style="red", markup=False)
+            raise typer.Exit(2) from error
+    return documents
+
+
+@app.command()
+def jobs(  # noqa: PLR0917 - one option each
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
+    site: Annotated[str | None, typer.Option(help="Only jobs at this site.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's jobs (administrators).")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="name=value; may be repeated.")] = None,
+    name: Annotated[str | None, typer.Option(help="Names that begin so.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.", min=1)] = 50,
+    json: Json = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """List jobs, newest first."""
+    with connect(url, key) as client:
+        found = []
+        for job in client.all_jobs(
+            state=state or (), site=site, tenant=tenant, label=label or (), name=name, limit=min(limit, 1000)
+        ):
+            found.append(job)
+            if len(found) >= limit:
+                break
+    views.show_jobs(found, as_json=json)
+
+
+@app.command()
+def job(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
+    json: Json = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Show a job and its history: each decision with its reason and figures."""
+    with connect(url, key) as client:
+        views.show_job(client.job(job_id), as_json=json)
+
+
+@app.command()
+def cancel(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
+    json: Json = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Cancel a job."""
+    with connect(url, key) as client:
+        answer = client.cancel(job_id)
+    if json:
+        print_json(answer)
+    elif answer.state in TERMINAL:
+        typer.echo(f"{job_id} is {answer.state}")
+    else:
+        typer.echo(f"{job_id}: cancellation requested; it ends when its cluster has stopped it")
+
+
+@app.command()
+def sites(json: Json = False, url: Url = None, key: Key = None) -> None:
+    """List sites: nodes, devices, price and carbon now."""
+    with connect(url, key) as client:
+        views.show_sites(client.sites(), client.energy(), as_json=json)
+
+
+@app.command()
+def routes(json: Json = False, url: Url = None, key: Key = None) -> None:
+    """List routes between sites, with their backups."""
+    with connect(url, key) as client:
+        views.show_routes(client.routes(), as_json=json)
+
+
+@app.command()
+def watch(
+    last_event_id: Annotated[str | None, typer.Option(help="Go on after this event.")] = None,
+    json: Json = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Follow decisions and outcomes as they happen; Ctrl-C ends."""
+    with connect(url, key) as client:
+        for event in client.events(last_event_id=last_event_id):
+            views.show_event(event, as_json=json)
+
+
+@app.command()
+def events(
+    topic: Annotated[str, typer.Argument(help="A topic; see docs/topics.md.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+    limit: Annotated[int, typer.Option(help="Stop after so many; 0: no limit.", min=0)] = 0,
+    json: Json = False,
+    kafka: Annotated[
+        str | None, typer.Option(help="Bootstrap servers; default $SOLYX_KAFKA_BOOTSTRAP_SERVERS.")
+    ] = None,
+) -> None:
+    """Print a topic's events, read from Kafka."""
+    found = connections.find(url=None, key=None, kafka=kafka)
+    views.show_topic(found.kafka_bootstrap_servers, topic, follow=follow, limit=limit, as_json=json)
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one message and an exit status."""
+    try:
+        app()
+    except ApiError as error:
+        errors.print(str(error), style="red", markup=False)
+        sys.exit(4 if error.status == NOT_FOUND else 1)
+    except (Unreachable, views.BrokerUnreachable) as error:
+        errors.print(f"{error}\nis it running? set SOLYX_URL, or start one with ./run", style="red", markup=False)
+        sys.exit(3)
+    except KeyboardInterrupt:
+        sys.exit(130)

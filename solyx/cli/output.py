@@ -1,0 +1,49 @@
+"""Tables for people, JSON lines for programs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+console = Console()
+errors = Console(stderr=True)
+
+STATE_STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "allocated": "blue"}
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line."""
+    sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """A table; empty cells for None."""
+    table = Table(*columns, title=title, title_justify="left", header_style="bold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(table)
+
+
+def state(name: str) -> str:
+    """A job's state, coloured."""
+    style = STATE_STYLES.get(name)
+    return f"[{style}]{name}[/{style}]" if style else name
+
+
+def moment(time: datetime | None) -> str:
+    """To the second, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S") if time else ""
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure, or a dash where nothing is known."""
+    return "–" if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,233 @@
+"""What the commands show."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import typer
+
+from solyx.bus.kafka import KafkaBus
+from solyx.bus.port import Transient
+from solyx.cli.output import console, errors, moment, number, print_json, print_table, state
+from solyx.client.model import TERMINAL
+from solyx.events import Poison, decode
+from solyx.telemetry import trace_id_of
+from solyx.topics import BY_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from solyx.bus.port import Received
+    from solyx.client import Client, Energy, HistoryEntry, Job, JobSummary, Route, ServerEvent
+    from solyx.events import SiteObserved
+
+READ_TIMEOUT_S = 0.5
+WAIT_POLL_S = 0.5
+
+
+class BrokerUnreachable(Exception):  # noqa: N818 - says what happened
+    """No answer from Kafka."""
+
+
+def show_jobs(jobs: Sequence[JobSummary], *, as_json: bool) -> None:
+    """A list of jobs."""
+    if as_json:
+        for job in jobs:
+            print_json(job)
+        return
+    print_table(
+        ("id", "name", "tenant", "state", "site", "submitted", "reason"),
+        ((j.id, j.name, j.tenant, state(j.state), j.site, moment(j.submitted_at), j.reason) for j in jobs),
+    )
+
+
+def show_job(job: Job, *, as_json: bool) -> None:
+    """A job, its resources, and every step with its reason."""
+    if as_json:
+        print_json(job)
+        return
+    console.print(f"[bold]{job.name}[/bold]  {job.id}  {state(job.state)}  tenant {job.tenant}  trace {job.trace_id}")
+    if job.spec is not None:
+        wants = job.spec.resources
+        devices = ", ".join(f"{d.count * d.share_milli / 1000:g} {d.kind} {'|'.join(d.models)}" for d in wants.devices)
+        console.print(
+            f"{job.spec.parallelism} × {wants.cpu_milli / 1000:g} cores, {wants.memory_bytes / 2**30:.1f} GiB"
+            + (f", {devices}" if devices else "")
+            + f"; about {job.spec.duration_estimate_s / 3600:.2f} h; {job.spec.image}"
+        )
+    print_table(
+        ("time", "event", "site", "rev", "reason", "figures"),
+        ((moment(e.time), _short(e.type), e.site, e.revision, e.reason, _figures(e)) for e in job.history),
+    )
+
+
+def _short(event_type: str) -> str:
+    return event_type.removeprefix("io.solyx.").removesuffix(".v1")
+
+
+def _figures(entry: HistoryEntry) -> str:
+    return ", ".join(
+        f"{name} {_value(value)}" for name, value in entry.figures.items() if value not in (None, "", [], {})
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return msgspec.json.encode(value).decode() if isinstance(value, dict | list) else str(value)
+
+
+def show_sites(sites: Sequence[SiteObserved], energy: Energy, *, as_json: bool) -> None:
+    """Sites with their capacity and their energy now."""
+    if as_json:
+        for site in sites:
+            print_json(site)
+        return
+    now = {entry.site: entry for entry in energy.sites}
+    rows: list[tuple[object, ...]] = []
+    for site in sites:
+        devices = sum(group.count for node in site.nodes for group in node.devices)
+        entry = now.get(site.site)
+        rows.append(
+            (
+                site.site,
+                site.zone,
+                f"{sum(node.ready for node in site.nodes)}/{len(site.nodes)}",
+                number(sum(node.cpu_milli for node in site.nodes) / 1000, 0),
+                devices,
+                number(entry.price_eur_per_mwh if entry else None),
+                number(entry.carbon_gco2_per_kwh if entry else None, 0),
+            )
+        )
+    print_table(("site", "zone", "nodes ready", "cores", "devices", "EUR/MWh", "gCO2/kWh"), rows)
+
+
+def show_routes(routes: Sequence[Route], *, as_json: bool) -> None:
+    """Routes with their backups."""
+    if as_json:
+        for route in routes:
+            print_json(route)
+        return
+    print_table(
+        ("from", "to", "path", "backup", "ms", "spare Gbit/s", "rev", "status", "reason"),
+        (
+            (
+                r.decided.source,
+                r.decided.target,
+                " ".join(r.decided.path),
+                " ".join(r.decided.backup),
+                number(r.decided.latency_ms, 1),
+                number(r.decided.headroom_bps / 1e9, 1),
+                r.decided.revision,
+                r.status,
+                r.decided.reason,
+            )
+            for r in routes
+        ),
+    )
+
+
+def show_event(event: ServerEvent, *, as_json: bool) -> None:
+    """One line of ``watch``."""
+    if as_json:
+        print_json(event)
+        return
+    data = event.data if isinstance(event.data, dict) else {}
+    console.print(
+        f"[dim]{event.id:>8}[/dim] {data.get('time', '')}  {_short(event.event)}  {data.get('subject', '')}  "
+        f"{data.get('site') or ''}  {data.get('reason', '')}",
+        highlight=False,
+    )
+
+
+def wait_for(client: Client, ids: Iterable[str], *, quiet: bool) -> bool:
+    """Poll until every job ended; True when all succeeded."""
+    waiting, succeeded = list(ids), True
+    while waiting:
+        for job_id in tuple(waiting):
+            job = client.job(job_id)
+            if job.state in TERMINAL:
+                waiting.remove(job_id)
+                succeeded = succeeded and job.state == "succeeded"
+                if not quiet:
+                    console.print(f"{job_id} {state(job.state)} {job.reason}")
+        if waiting:
+            time.sleep(WAIT_POLL_S)
+    return succeeded
+
+
+def open_bus(bootstrap_servers: str) -> KafkaBus:
+    """A bus that has answered.
+
+    Raises:
+        BrokerUnreachable: no answer.
+    """
+    bus = KafkaBus(bootstrap_servers, client_name="solyx-cli")
+    try:
+        bus.partitions_of("jobs")
+    except Transient as error:
+        msg = f"no answer from Kafka at {bootstrap_servers}: {error}"
+        raise BrokerUnreachable(msg) from error
+    return bus
+
+
+def read_topic(bus: KafkaBus, topic: str, *, follow: bool) -> Iterable[Received]:
+    """Records up to the end of the topic, or for ever."""
+    tail = bus.tail([topic])
+    try:
+        while follow or not tail.caught_up():
+            yield from tail.read(max_records=500, timeout_s=READ_TIMEOUT_S)
+    finally:
+        tail.close()
+
+
+def show_topic(bootstrap_servers: str, topic: str, *, follow: bool, limit: int, as_json: bool) -> None:
+    """Print a topic's events."""
+    if topic not in BY_NAME:
+        errors.print(f"no topic {topic!r}; there are {', '.join(sorted(BY_NAME))}", style="red")
+        raise typer.Exit(2)
+    records = read_topic(open_bus(bootstrap_servers), topic, follow=follow)
+    for received in itertools.islice(records, limit or None):
+        _show_record(received, as_json=as_json)
+
+
+def _show_record(received: Received, *, as_json: bool) -> None:
+    place = f"{received.partition}/{received.offset}"
+    if received.value is None:
+        if as_json:
+            print_json({"partition": received.partition, "offset": received.offset, "key": received.key, "data": None})
+        else:
+            console.print(f"[dim]{place:>10}[/dim] {received.key}  (tombstone)", highlight=False)
+        return
+    try:
+        envelope = decode(received.value, received.headers)
+    except Poison as error:
+        envelope, problem = None, str(error)
+    else:
+        problem = ""
+    if as_json:
+        print_json(
+            {
+                "partition": received.partition,
+                "offset": received.offset,
+                "key": received.key,
+                "id": envelope.id if envelope else None,
+                "type": type(envelope.event).TYPE if envelope else None,
+                "time": envelope.time if envelope else None,
+                "trace_id": trace_id_of(envelope.traceparent) if envelope else "",
+                "data": envelope.event if envelope else received.value.decode(errors="replace"),
+                "error": problem,
+            }
+        )
+        return
+    if envelope is None:
+        console.print(f"[dim]{place:>10}[/dim] {received.key}  [red]{problem}[/red]", highlight=False)
+        return
+    reason = getattr(envelope.event, "reason", "") or getattr(envelope.event, "status", "")
+    console.print(
+        f"[dim]{place:>10}[/dim] {moment(envelope.time)}  {_short(type(envelope.event).TYPE)}  {received.key}  {reason}",
+        highlight=False,
+    )

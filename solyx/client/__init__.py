@@ -1,0 +1,42 @@
+"""The typed Python client of the REST API, sync and async.
+
+>>> from solyx.client import Client
+>>> with Client("http://127.0.0.1:8080", key="sk_…") as solyx:  # doctest: +SKIP
+...     job = solyx.submit({"image": "busybox", "duration_estimate": "5m", "resources": {"cpu": 1}})
+...     print(solyx.job(job.id).state)
+"""
+
+from solyx.client.aio import AsyncClient
+from solyx.client.calls import ApiError, Unreachable
+from solyx.client.model import (
+    CancelledJob,
+    Energy,
+    FieldProblem,
+    HistoryEntry,
+    Job,
+    JobPage,
+    JobSummary,
+    Route,
+    ServerEvent,
+    SubmittedBatch,
+    SubmittedJob,
+)
+from solyx.client.sync import Client
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "CancelledJob",
+    "Client",
+    "Energy",
+    "FieldProblem",
+    "HistoryEntry",
+    "Job",
+    "JobPage",
+    "JobSummary",
+    "Route",
+    "ServerEvent",
+    "SubmittedBatch",
+    "SubmittedJob",
+    "Unreachable",
+]

@@ -1,0 +1,148 @@
+"""What the REST API answers. Fields that a newer server adds are ignored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from solyx.events import EnergySeriesPublished, FeedReported, ForecastIssued, JobSpec, RouteDecided, SiteObserved
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Part of an answer."""
+
+
+class HistoryEntry(Answer, frozen=True, kw_only=True):
+    """One event about a job, with its reason and figures."""
+
+    seq: int
+    type: str
+    time: datetime
+    reason: str = ""
+    site: str | None = None
+    revision: int | None = None
+    figures: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class JobSummary(Answer, frozen=True, kw_only=True):
+    """A job in a list."""
+
+    id: str
+    tenant: str
+    name: str
+    state: str
+    reason: str = ""
+    site: str | None = None
+    revision: int = 0
+    submitted_at: datetime
+    state_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Job(JobSummary, frozen=True, kw_only=True):
+    """A job with its specification and history."""
+
+    spec: JobSpec | None = None
+    trace_id: str = ""
+    history: list[HistoryEntry] = msgspec.field(default_factory=list)
+
+
+class JobPage(Answer, frozen=True, kw_only=True):
+    """One page; ``next`` is the cursor of the following one, None on the last."""
+
+    jobs: list[JobSummary]
+    next: str | None = None
+
+
+class SubmittedJob(Answer, frozen=True, kw_only=True):
+    """Answer to one job."""
+
+    id: str
+    tenant: str = ""
+    trace_id: str = ""
+
+
+class SubmittedBatch(Answer, frozen=True, kw_only=True):
+    """Answer to many jobs; ids in their order."""
+
+    count: int
+    ids: list[str]
+
+
+class CancelledJob(Answer, frozen=True, kw_only=True):
+    """The cancellation is recorded; the job ends when its cluster has stopped it."""
+
+    id: str
+    state: str
+    cancel_requested_at: datetime
+
+
+class Route(Answer, frozen=True, kw_only=True):
+    """A decided route and what the network did with it."""
+
+    decided: RouteDecided
+    status: str
+    message: str = ""
+
+
+class SiteEnergy(Answer, frozen=True, kw_only=True):
+    """Price and carbon of a site, now and ahead."""
+
+    site: str
+    price_eur_per_mwh: float | None = None
+    carbon_gco2_per_kwh: float | None = None
+    renewable_pct: float | None = None
+    series: list[EnergySeriesPublished] = msgspec.field(default_factory=list)
+    forecasts: list[ForecastIssued] = msgspec.field(default_factory=list)
+
+
+class Energy(Answer, frozen=True, kw_only=True):
+    """All sites' energy, and the state of the feeds."""
+
+    now: datetime
+    sites: list[SiteEnergy]
+    feeds: list[FeedReported] = msgspec.field(default_factory=list)
+
+
+class SiteList(Answer, frozen=True, kw_only=True):
+    """Inventories."""
+
+    sites: list[SiteObserved]
+
+
+class RouteList(Answer, frozen=True, kw_only=True):
+    """Routes of all pairs."""
+
+    routes: list[Route]
+
+
+class ServerEvent(Answer, frozen=True, kw_only=True):
+    """One server-sent event. Pass ``id`` as ``last_event_id`` to go on after it."""
+
+    id: str
+    event: str
+    data: Any
+
+
+class FieldProblem(Answer, frozen=True, kw_only=True):
+    """One field of a request that must change."""
+
+    field: str
+    message: str
+    cure: str = ""
+    line: int | None = None
+
+
+class Problem(Answer, frozen=True, kw_only=True):
+    """RFC 9457 problem details."""
+
+    title: str = ""
+    status: int = 0
+    detail: str = ""
+    errors: list[FieldProblem] = msgspec.field(default_factory=list)
