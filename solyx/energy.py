@@ -144,23 +144,6 @@ def curve_of(start: datetime, step_s: float, values: Sequence[float | None]) -> 
     return _filled(hours) if hours else None
 
 
-def overlaid(below: HourlyCurve, above: HourlyCurve) -> HourlyCurve:
-    """``above`` where it has published values of the span of ``below``, else ``below``; the span stays that of ``below``."""
-    first = max(below.start_hour, above.start_hour)
-    last = min(below.end_hour, above.end_hour)
-    if first >= last:
-        return below
-    values, held = below.values.copy(), below.held.copy()
-    mine, theirs = (
-        slice(first - below.start_hour, last - below.start_hour),
-        slice(first - above.start_hour, last - above.start_hour),
-    )
-    known = ~above.held[theirs]
-    values[mine] = np.where(known, above.values[theirs], values[mine])
-    held[mine] &= ~known
-    return HourlyCurve.of(below.start_hour, values, held)
-
-
 def _hourly(start_s: float, step_s: float, values: Sequence[float | None]) -> dict[int, float]:
     """Mean of the known values of each hour, weighted by how long each holds in it."""
     if step_s == HOUR_S and start_s % HOUR_S == 0:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from solyx.energy import HourlySeries, curve_of, dynamic_power_w, overlaid, run_bill
+from solyx.energy import HourlySeries, curve_of, dynamic_power_w, run_bill
 from solyx.events import DeviceRequest, JobSpec, PowerModel, Resources
 
 T0 = datetime(2023, 6, 1, tzinfo=UTC)
@@ -92,13 +92,6 @@ def test_forgetting_keeps_the_last_known_value():
     assert series.curve().values.tolist() == [3]
     series.forget_before(first + 50)
     assert series.curve().values.tolist() == [3]
-
-
-def test_published_values_win_over_a_forecast():
-    forecast, published = curve(1, 2, 3, 4), curve(None, 20, None, 40, start=T0 - HOUR)
-    # published: T0 is 20, T0+1h is a gap, T0+2h is 40
-    assert overlaid(forecast, published).values.tolist() == [20, 2, 40, 4]
-    assert overlaid(forecast, curve(9, start=T0 + 10 * HOUR)) is forecast
 
 
 def test_power_counts_all_pods_and_shares_of_devices():

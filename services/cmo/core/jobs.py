@@ -1,0 +1,139 @@
+"""One job as the CMO knows it: a merge of everything that was said about it, by revision.
+
+Merging commutes: whichever of a job's events comes first, the record ends up the same. What to do next is read off the record
+(`core.py`), never off the event that came last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from solyx.events import (
+    NOWHERE,
+    JobCancellationRequested,
+    JobPlaced,
+    JobSubmitted,
+    PlacementWithdrawn,
+    WithdrawalReason,
+    WorkloadReason,
+    WorkloadReported,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from solyx.events import JobSpec
+
+End = Literal["succeeded", "failed", "stopped"]
+
+
+@dataclass(slots=True)
+class Job:
+    """What is known of a job that has no outcome yet."""
+
+    job_id: str
+    tenant: str = ""
+    spec: JobSpec | None = None  # None: something was said about it before it was submitted
+    submitted_at: datetime | None = None
+    cancel_requested: bool = False
+
+    # The latest placement.
+    revision: int = 0  # 0: never placed
+    site: str = NOWHERE
+    start_at: datetime | None = None
+    attempt: int = 1
+
+    # The latest withdrawal and the latest report, each with the revision it is about.
+    withdrawn: int = 0
+    withdrawal: WithdrawalReason | None = None
+    report: WorkloadReported | None = None
+
+    # Bookkeeping of the core, not part of what was said.
+    queued: bool = False
+    committed: tuple[int, bool] = (0, False)  # revision and whether it had started when its use was last written down
+
+    @property
+    def started(self) -> bool:
+        """The latest placement was seen running, and no end of it."""
+        return self.report is not None and self.report.revision == self.revision and self.report.status == "started"
+
+    @property
+    def end(self) -> End | None:
+        """How the latest placement ended; None while it may still run, or when there was none."""
+        report = self.report
+        if self.revision and report is not None and report.revision == self.revision and report.status != "started":
+            return report.status
+        if self.withdrawn == self.revision and self.withdrawal is WithdrawalReason.SITE_LOST:
+            return "stopped"
+        return None
+
+    @property
+    def live(self) -> bool:
+        """Something runs, or may still start, under the latest placement."""
+        return self.revision > 0 and self.end is None
+
+    @property
+    def failed_by_itself(self) -> bool:
+        """The latest placement ended in a failure that counts: not by a node that died under it."""
+        return self.end == "failed" and self.report is not None and self.report.reason is not WorkloadReason.NODE_LOST
+
+    @property
+    def next_attempt(self) -> int:
+        """The attempt that a new placement would be."""
+        return self.attempt + 1 if self.failed_by_itself else self.attempt
+
+    @property
+    def next_revision(self) -> int:
+        """Higher than any that anybody has used for this job."""
+        return max(self.revision, self.withdrawn, self.report.revision if self.report else 0) + 1
+
+    @property
+    def avoid(self) -> str | None:
+        """The site that the next placement should not be at if there is another: it was stuck there, or refused."""
+        if self.withdrawn == self.revision and self.withdrawal in (WithdrawalReason.STUCK, WithdrawalReason.GRID_EVENT):
+            return self.site
+        if self.end == "failed" and self.report is not None and self.report.reason is WorkloadReason.REJECTED:
+            return self.site
+        return None
+
+    def merge(self, event: JobSubmitted | JobCancellationRequested | JobPlaced | PlacementWithdrawn) -> None:
+        """Take over what an event says beyond what is known."""
+        if self.spec is None:
+            self.tenant, self.spec, self.submitted_at = event.tenant, event.spec, event.submitted_at
+        match event:
+            case JobSubmitted():
+                pass
+            case JobCancellationRequested():
+                self.cancel_requested = True
+            case JobPlaced():
+                self._merge_placement(event)
+            case PlacementWithdrawn():
+                # Compaction keeps only the last record of a site and job: a withdrawal may stand for its placement.
+                self._merge_placement(event)
+                self._merge_withdrawal(event)
+
+    def _merge_placement(self, event: JobPlaced | PlacementWithdrawn) -> None:
+        start_at = event.start_at if isinstance(event, JobPlaced) else None
+        if event.revision > self.revision:
+            self.revision, self.site, self.attempt = event.revision, event.site, event.attempt
+            self.start_at = start_at
+        elif event.revision == self.revision and self.start_at is None:
+            self.start_at = start_at
+
+    def _merge_withdrawal(self, event: PlacementWithdrawn) -> None:
+        lost_since = event.revision == self.withdrawn and event.reason is WithdrawalReason.SITE_LOST
+        if event.revision > self.withdrawn or lost_since:
+            self.withdrawn, self.withdrawal = event.revision, event.reason
+
+    def merge_report(self, event: WorkloadReported) -> None:
+        """Keep the report of the highest revision; under one revision an end is final, and `started` precedes it."""
+        known = self.report
+        newer = known is None or event.revision > known.revision
+        if newer or (
+            known is not None
+            and event.revision == known.revision
+            and known.status == "started"
+            and event.status != "started"
+        ):
+            self.report = event

@@ -1,0 +1,381 @@
+"""The compute movement orchestrator: folds what happened, decides where and when each job runs, and sees it to its one outcome.
+
+The simple algorithm: look at every job's record, and do what it asks for: finish it, withdraw it, or place it. Here only the
+records that an event or a timer has touched are looked at, and placements are made in batches in order of priority.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from math import floor
+from typing import TYPE_CHECKING
+
+from services.cmo.core.jobs import Job
+from services.cmo.core.ledger import SLOT_S, Demand, Ledger
+from services.cmo.core.outlook import Outlook
+from services.cmo.core.placing import Placer
+from services.cmo.core.sites import Sites
+from services.cmo.core.timers import Due, Timers
+from services.cmo.model import Choice, Policy, Refuse
+from solyx.events import (
+    EnergySeriesPublished,
+    FinishReason,
+    ForecastIssued,
+    GridEventAnnounced,
+    JobCancellationRequested,
+    JobFinished,
+    JobPlaced,
+    JobSubmitted,
+    PlacementWithdrawn,
+    SiteObserved,
+    WithdrawalReason,
+    WorkloadReported,
+)
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from solyx.events import Event, JobSpec
+    from solyx.events.decision import JobOutcome
+
+_EXTENSION_SHARE = 0.1  # a run that outlasts its estimate is expected to take a tenth of it more, at least an hour
+_AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at again after this share of the stuck time
+_NEXT = "/next"  # suffix of the key under which room is held for a job that is being moved
+
+
+class Orchestrator:
+    """State and decisions of one federation (an independent pool of sites)."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self._policy = policy or Policy()
+        self._sites, self._ledger, self._timers = Sites(), Ledger(), Timers()
+        self._outlook = Outlook(self._policy)
+        self._placer = Placer(self._policy, self._sites, self._ledger, self._outlook)
+        self._jobs: dict[str, Job] = {}
+        self._finished: set[str] = set()
+        self._grid: dict[tuple[str, str], GridEventAnnounced] = {}
+        # What the next decision has to look at.
+        self._touched: dict[str, None] = {}  # in order of touching
+        self._queue: list[tuple[int, float, str]] = []  # highest priority first, then the oldest
+        self._waiting: dict[str, None] = {}  # no site can take them now
+        self._at_site: dict[str, set[str]] = {}  # live placements
+        self._inventory_changed = False
+        self._seen_generation = 0
+        self._settled_at_s: float | None = None
+        self._sites_seen = 0
+
+    # Fold ------------------------------------------------------------------------------------------------------------
+
+    def fold(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
+        """Merge an event; repeats change nothing, and events of different jobs, sites and series commute."""
+        match event:
+            case JobSubmitted() | JobCancellationRequested() | JobPlaced() | PlacementWithdrawn():
+                if event.job_id not in self._finished:
+                    self._job(event.job_id).merge(event)
+            case WorkloadReported():
+                if event.job_id not in self._finished:
+                    self._job(event.job_id).merge_report(event)
+            case JobFinished():
+                self._forget(event.job_id)
+            case SiteObserved():
+                if self._sites.fold(event) is not None:
+                    self._inventory_changed = True
+            case GridEventAnnounced():
+                known = self._grid.get((event.site, event.event_id))
+                if known is None or event.announced_at >= known.announced_at:
+                    self._grid[event.site, event.event_id] = event
+                    self._inventory_changed = True
+            case EnergySeriesPublished():
+                self._outlook.fold_series(event)
+            case ForecastIssued():
+                self._outlook.fold_forecast(event)
+            case _:
+                pass
+
+    def _job(self, job_id: str) -> Job:
+        """The record of a job that is being touched."""
+        self._touched[job_id] = None
+        job = self._jobs.get(job_id)
+        if job is None:
+            job = self._jobs[job_id] = Job(job_id)
+        return job
+
+    def _forget(self, job_id: str) -> None:
+        """Keep no more of a finished job than that it is finished."""
+        self._finished.add(job_id)
+        job = self._jobs.pop(job_id, None)
+        self._touched.pop(job_id, None)
+        self._waiting.pop(job_id, None)
+        self._give_back(job_id)
+        if job is not None and job.site in self._at_site:
+            self._at_site[job.site].discard(job_id)
+
+    # Decide ----------------------------------------------------------------------------------------------------------
+
+    def decide(self, now: datetime) -> list[Event]:
+        """Finish, withdraw and place what is due; the decisions are part of the state when they are returned."""
+        decisions: list[Event] = []
+        now_s = now.timestamp()
+        # 1. The world: inventories, power caps, hours that are over.
+        self._ledger.advance(now_s)
+        if self._inventory_changed:
+            self._take_over_inventory(now_s)
+        # 2. Jobs about which something was said.
+        touched, self._touched = self._touched, {}
+        for job_id in touched:
+            job = self._jobs.get(job_id)
+            if job is not None and job.spec is not None:
+                self._review(job, job.spec, now, decisions)
+        # 3. Jobs whose time has come.
+        for due, job_id, revision in self._timers.pop_due(now_s):
+            job = self._jobs.get(job_id)
+            if job is not None and job.spec is not None and job.revision == revision:
+                self._wake(due, job, job.spec, now, decisions)
+        # 4. Jobs that no site could take, once the inventory is another or has settled.
+        self._reconsider(now_s)
+        # 5. Placements.
+        if self._sites.all:
+            self._place_batch(now, decisions)
+        return decisions
+
+    def _take_over_inventory(self, now_s: float) -> None:
+        self._inventory_changed = False
+        caps: dict[int, list[tuple[int, int, int]]] = {}
+        for (name, _), event in list(self._grid.items()):
+            site = self._sites.by_name.get(name)
+            if event.end.timestamp() <= now_s:
+                del self._grid[name, event.event_id]
+            elif site is not None and event.status == "announced":
+                first, end = floor(event.start.timestamp() / SLOT_S), -floor(-event.end.timestamp() / SLOT_S)
+                watts = max(0, floor(event.power_cap_w - site.idle_w))
+                caps.setdefault(site.index, []).append((first, end, watts))
+        self._ledger.set_sites(self._sites.all, caps)
+        if len(self._sites.all) > self._sites_seen:
+            self._sites_seen = len(self._sites.all)
+            self._settled_at_s = now_s + self._policy.settle_s
+        for site in self._sites.all:
+            if site.lost:
+                self._touched.update(dict.fromkeys(sorted(self._at_site.get(site.name, ()))))
+
+    def _reconsider(self, now_s: float) -> None:
+        settled = self._settled_at_s is not None and now_s >= self._settled_at_s
+        if settled or self._sites.generation != self._seen_generation:
+            if settled:
+                self._settled_at_s = None
+            self._seen_generation = self._sites.generation
+            waiting, self._waiting = self._waiting, {}
+            for job_id in waiting:
+                self._enqueue(self._jobs[job_id])
+
+    # One job ---------------------------------------------------------------------------------------------------------
+
+    def _review(self, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
+        """What its record asks for, except the placement itself."""
+        if job.live:
+            self._review_live(job, spec, now, decisions)
+            if job.live:
+                return
+        self._give_back(job.job_id, keep_reservation=True)
+        if job.site in self._at_site:
+            self._at_site[job.site].discard(job.job_id)
+        if job.end == "succeeded":
+            self._finish(job, "succeeded", FinishReason.COMPLETED, "", now, decisions)
+        elif job.cancel_requested:
+            self._finish(job, "cancelled", FinishReason.CANCELLED, "cancelled by its owner", now, decisions)
+        elif job.failed_by_itself and job.attempt >= self._policy.max_attempts:
+            report = job.report
+            assert report is not None
+            message = f"failed {job.attempt} times, the last at {job.site}: {report.reason}"
+            message += f", {report.message}" if report.message else ""
+            self._finish(job, "failed", FinishReason.RETRIES_EXHAUSTED, message, now, decisions)
+        else:
+            self._enqueue(job)
+
+    def _review_live(self, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
+        site = self._sites.by_name.get(job.site)
+        if site is not None and site.lost:
+            self._withdraw(job, spec, WithdrawalReason.SITE_LOST, now, decisions)
+        elif job.cancel_requested and job.withdrawn < job.revision:
+            self._withdraw(job, spec, WithdrawalReason.CANCELLED, now, decisions)
+        if job.live and job.committed != (job.revision, job.started):
+            self._write_down(job, spec, now)
+
+    def _withdraw(
+        self, job: Job, spec: JobSpec, reason: WithdrawalReason, now: datetime, decisions: list[Event]
+    ) -> None:
+        assert job.submitted_at is not None
+        withdrawal = PlacementWithdrawn(
+            job_id=job.job_id,
+            tenant=job.tenant,
+            spec=spec,
+            submitted_at=job.submitted_at,
+            site=job.site,
+            revision=job.revision,
+            attempt=job.attempt,
+            reason=reason,
+            decided_at=now,
+        )
+        job.merge(withdrawal)
+        decisions.append(withdrawal)
+
+    def _finish(
+        self,
+        job: Job,
+        outcome: JobOutcome,
+        reason: FinishReason,
+        message: str,
+        now: datetime,
+        decisions: list[Event],
+    ) -> None:
+        decisions.append(
+            JobFinished(
+                job_id=job.job_id,
+                tenant=job.tenant,
+                site=job.site,
+                revision=job.revision,
+                outcome=outcome,
+                reason=reason,
+                message=message,
+                finished_at=now,
+            )
+        )
+        self._forget(job.job_id)
+
+    # The use that a live placement is expected to have ---------------------------------------------------------------
+
+    def _write_down(self, job: Job, spec: JobSpec, now: datetime) -> None:
+        """Commit the run of the live placement from its start, and arm its timers."""
+        self._at_site.setdefault(job.site, set()).add(job.job_id)
+        site = self._sites.by_name.get(job.site)
+        if site is None:
+            return
+        now_s, report = now.timestamp(), job.report
+        start_s = now_s if job.start_at is None else job.start_at.timestamp()
+        if job.started and report is not None:
+            start_s = (report.started_at or report.at).timestamp()
+        job.committed = (job.revision, job.started)
+        end_s = self._commit(job, spec, site.index, start_s, spec.duration_estimate_s, now_s)
+        if job.started:
+            self._timers.set(end_s, Due.USE, job.job_id, job.revision)
+        else:
+            self._timers.set(start_s + self._use_again_s(spec), Due.USE, job.job_id, job.revision)
+            self._timers.set(start_s + self._stuck_s, Due.STUCK, job.job_id, job.revision)
+
+    def _commit(self, job: Job, spec: JobSpec, site: int, start_s: float, duration_s: float, now_s: float) -> float:
+        return self._ledger.commit(
+            job.job_id, site=site, demand=Demand.of(spec), start_s=start_s, duration_s=duration_s, now_s=now_s
+        )
+
+    def _give_back(self, job_id: str, *, keep_reservation: bool = False) -> None:
+        self._ledger.release(job_id)
+        if not keep_reservation:
+            self._ledger.release(job_id + _NEXT)
+
+    @property
+    def _stuck_s(self) -> float:
+        return max(self._policy.stuck_s, self._policy.reaction_s)
+
+    def _use_again_s(self, spec: JobSpec) -> float:
+        """How long after its start a placement that was not seen running is written down anew from the present."""
+        return max(SLOT_S, self._policy.reaction_s, spec.duration_estimate_s / 4)
+
+    def _wake(self, due: Due, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
+        match due:
+            case Due.REVIEW:
+                if job.job_id in self._waiting:
+                    self._enqueue(job)
+            case Due.USE:
+                if job.live:
+                    self._renew_use(job, spec, now.timestamp())
+            case Due.STUCK:
+                if job.live and not job.started and job.withdrawn < job.revision:
+                    self._unstick(job, spec, now, decisions)
+
+    def _renew_use(self, job: Job, spec: JobSpec, now_s: float) -> None:
+        """The run has not started, or is not over, when it was expected to: write it down from now on."""
+        commitment = self._ledger.committed(job.job_id)
+        if commitment is None:
+            return
+        if not job.started:
+            self._commit(job, spec, commitment.site, now_s, spec.duration_estimate_s, now_s)
+            again_s = now_s + self._use_again_s(spec)
+        elif commitment.end_s > now_s:
+            again_s = commitment.end_s
+        else:
+            more_s = max(SLOT_S, self._policy.reaction_s, _EXTENSION_SHARE * spec.duration_estimate_s)
+            again_s = self._commit(job, spec, commitment.site, now_s, more_s, now_s)
+        self._timers.set(again_s, Due.USE, job.job_id, job.revision)
+
+    def _unstick(self, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
+        """Take it back if it could start elsewhere now, and hold the room there so that others are not sent after it."""
+        name = self._placer.has_room_elsewhere(job, spec, now)
+        now_s = now.timestamp()
+        if name is None:
+            self._timers.set(now_s + _AGAIN_SHARE * self._stuck_s, Due.STUCK, job.job_id, job.revision)
+            return
+        self._withdraw(job, spec, WithdrawalReason.STUCK, now, decisions)
+        self._ledger.commit(
+            job.job_id + _NEXT,
+            site=self._sites.by_name[name].index,
+            demand=Demand.of(spec),
+            start_s=now_s,
+            duration_s=spec.duration_estimate_s,
+            now_s=now_s,
+        )
+
+    # Placements ------------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, job: Job) -> None:
+        if job.queued or job.spec is None or job.submitted_at is None:
+            return
+        job.queued = True
+        self._waiting.pop(job.job_id, None)
+        heappush(self._queue, (-job.spec.priority, job.submitted_at.timestamp(), job.job_id))
+
+    def _place_batch(self, now: datetime, decisions: list[Event]) -> None:
+        for _ in range(min(len(self._queue), self._policy.batch_jobs)):
+            *_, job_id = heappop(self._queue)
+            job = self._jobs.get(job_id)
+            if job is None or job.spec is None:
+                continue
+            job.queued = False
+            if job.live:
+                continue
+            self._ledger.release(job_id + _NEXT)
+            verdict = self._placer.choose(job, job.spec, now)
+            if isinstance(verdict, Choice):
+                self._place(job, job.spec, verdict, now, decisions)
+            elif isinstance(verdict, Refuse) and (
+                self._settled_at_s is None or verdict.reason is FinishReason.DEADLINE_PASSED
+            ):
+                self._finish(job, "failed", verdict.reason, verdict.message, now, decisions)
+            else:
+                self._wait(job, job.spec)
+
+    def _wait(self, job: Job, spec: JobSpec) -> None:
+        """Until the inventory changes or settles, or the deadline can no longer be met."""
+        self._waiting[job.job_id] = None
+        if spec.deadline is not None:
+            latest_s = spec.deadline.timestamp() - spec.duration_estimate_s
+            self._timers.set(latest_s + 1.0, Due.REVIEW, job.job_id, job.revision)
+
+    def _place(self, job: Job, spec: JobSpec, choice: Choice, now: datetime, decisions: list[Event]) -> None:
+        assert job.submitted_at is not None
+        placement = JobPlaced(
+            job_id=job.job_id,
+            tenant=job.tenant,
+            spec=spec,
+            submitted_at=job.submitted_at,
+            site=choice.site,
+            start_at=choice.start_at,
+            revision=job.next_revision,
+            attempt=job.next_attempt,
+            reason=choice.reason,
+            cost=choice.cost,
+            alternative=choice.alternative,
+            bound_by=choice.bound_by,
+            decided_at=now,
+        )
+        decisions.append(placement)
+        job.merge(placement)
+        self._write_down(job, spec, now)

@@ -1,0 +1,168 @@
+"""What energy will cost: published values and forecasts of every site, as arrays over (site, hour from now).
+
+For each site and kind: the forecast if it is fresh, with published values laid over it; else the published values alone, whose
+last one is held. Prices say nothing about hours for which none is published or forecast, so no start is considered there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from services.cmo.core.ledger import SLOT_S, WINDOW_SLOTS
+from solyx.energy import HourlySeries, curve_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from services.cmo.model import Policy
+    from solyx.energy import HourlyCurve
+    from solyx.events import EnergySeriesPublished, ForecastIssued
+
+    Floats = NDArray[np.float64]
+
+PRICE: Final = "price_eur_per_mwh"
+CARBON: Final = "carbon_gco2_per_kwh"
+
+# A published value older than this says nothing about now: the daily cycle is the strongest in prices and carbon
+# (Lago et al. 2021, Applied Energy 293, §3).
+_HOLDS_H = 24
+_KEEP_H = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The latest forecast of a site and kind."""
+
+    issued_at_s: float
+    curve: HourlyCurve | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Price and carbon of all sites from ``hour`` on. A run longer than a week is priced by its first week."""
+
+    hour: int
+    price: Floats  # prefix sums over (site, hours + 1), EUR/MWh·h
+    carbon: Floats  # prefix sums, gCO2/kWh·h
+    weighted: Floats  # prefix sums of price + carbon price × carbon, EUR/MWh·h
+    known: NDArray[np.bool_]  # by site: price and carbon are known now
+    starts: NDArray[np.int64]  # by site: how many hourly starts lie in hours of known price
+
+    def unit_costs(self, duration_s: float, now_s: float, count: int) -> Floats:
+        """EUR/MW of running for ``duration_s``, over (site, start): start 0 is now, start k the k-th full hour."""
+        seconds = min(duration_s, WINDOW_SLOTS * SLOT_S)
+        whole, part = int(seconds // SLOT_S), seconds % SLOT_S / SLOT_S
+        prefix = self.weighted
+        costs = prefix[:, whole : whole + count] - prefix[:, :count]
+        if part:
+            costs += part * (prefix[:, whole + 1 : whole + count + 1] - prefix[:, whole : whole + count])
+        costs[:, 0] = self._between(prefix, now_s, seconds)
+        return costs * (duration_s / seconds) if seconds < duration_s else costs
+
+    def integrals(self, site: int, start_s: float, duration_s: float) -> tuple[float, float]:
+        """∫ price dt (EUR/MWh·h) and ∫ carbon dt (gCO2/kWh·h) over a run at one site."""
+        seconds = min(duration_s, WINDOW_SLOTS * SLOT_S)
+        stretch = duration_s / seconds
+        row = slice(site, site + 1)
+        price = self._between(self.price[row], start_s, seconds)[0]
+        carbon = self._between(self.carbon[row], start_s, seconds)[0]
+        return float(price) * stretch, float(carbon) * stretch
+
+    def _between(self, prefix: Floats, start_s: float, seconds: float) -> Floats:
+        first = start_s / SLOT_S - self.hour
+        return _at(prefix, first + seconds / SLOT_S) - _at(prefix, first)
+
+
+def _at(prefix: Floats, position: float) -> Floats:
+    index = int(position)
+    return prefix[:, index] + (position - index) * (prefix[:, index + 1] - prefix[:, index])
+
+
+class Outlook:
+    """Series and forecasts as they come; ``prices`` is made anew when they, the sites or the hour changed."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._series: dict[tuple[str, str], HourlySeries] = {}
+        self._forecasts: dict[tuple[str, str], Forecast] = {}
+        self._version = 0
+        self._made_for: tuple[int, int, int] | None = None
+        self._prices: Prices | None = None
+
+    def fold_series(self, event: EnergySeriesPublished) -> None:
+        """Take over published values."""
+        if event.kind in (PRICE, CARBON):
+            self._series.setdefault((event.site, event.kind), HourlySeries()).add(
+                event.start, event.step_s, event.values
+            )
+            self._version += 1
+
+    def fold_forecast(self, event: ForecastIssued) -> None:
+        """Take over a forecast, unless a later one is known."""
+        if event.kind not in (PRICE, CARBON):
+            return
+        key, issued_at_s = (event.subject_id, event.kind), event.issued_at.timestamp()
+        known = self._forecasts.get(key)
+        if known is None or issued_at_s > known.issued_at_s:
+            self._forecasts[key] = Forecast(issued_at_s, curve_of(event.start, event.step_s, event.mean))
+            self._version += 1
+
+    def prices(self, sites: Sequence[str], now_s: float) -> Prices:
+        """The outlook from the present hour on."""
+        hour = int(now_s // SLOT_S)
+        wanted = (hour, self._version, len(sites))
+        if self._prices is None or self._made_for != wanted:
+            for series in self._series.values() if self._made_for and self._made_for[0] != hour else ():
+                series.forget_before(hour - _KEEP_H)
+            self._prices, self._made_for = self._make(sites, hour, now_s), wanted
+        return self._prices
+
+    def _make(self, sites: Sequence[str], hour: int, now_s: float) -> Prices:
+        horizon = self._policy.horizon_h
+        hours = horizon + WINDOW_SLOTS + 3
+        price, carbon = np.zeros((len(sites), hours)), np.zeros((len(sites), hours))
+        known, starts = np.zeros(len(sites), np.bool_), np.zeros(len(sites), np.int64)
+        for index, site in enumerate(sites):
+            prices = self._look(site, PRICE, hour, hours, now_s)
+            carbons = self._look(site, CARBON, hour, hours, now_s)
+            if prices is None or (carbons is None and self._policy.carbon_eur_per_t):
+                continue
+            known[index] = True
+            price[index], end_hour = prices
+            starts[index] = max(1, min(horizon + 1, end_hour - hour))
+            if carbons is not None:
+                carbon[index] = carbons[0]
+        # EUR/t × gCO2/kWh = EUR/t × kg/MWh = EUR/MWh ÷ 1000
+        weighted = price + carbon * (self._policy.carbon_eur_per_t / 1000.0)
+        return Prices(hour, _prefix(price), _prefix(carbon), _prefix(weighted), known, starts)
+
+    def _look(self, site: str, kind: str, hour: int, hours: int, now_s: float) -> tuple[Floats, int] | None:
+        """Hourly values from the present hour on, and the first hour for which there is none but a held one."""
+        series = self._series.get((site, kind))
+        published = series.curve() if series else None
+        forecast = self._forecasts.get((site, kind))
+        fresh_s = max(self._policy.forecast_fresh_s, self._policy.reaction_s)
+        if forecast and forecast.curve and now_s - forecast.issued_at_s <= fresh_s and forecast.curve.end_hour > hour:
+            values = _sampled(forecast.curve, hour, hours)
+            if published and published.start_hour <= hour < published.end_hour:
+                span = slice(hour - published.start_hour, hour - published.start_hour + hours)
+                ahead = published.values[span]
+                values[: len(ahead)] = np.where(published.held[span], values[: len(ahead)], ahead)
+            return values, forecast.curve.end_hour
+        if published and published.end_hour + _HOLDS_H > hour:
+            return _sampled(published, hour, hours), published.end_hour
+        return None
+
+
+def _sampled(curve: HourlyCurve, hour: int, hours: int) -> Floats:
+    index = np.arange(hour, hour + hours) - curve.start_hour
+    return curve.values[np.clip(index, 0, len(curve.values) - 1)]
+
+
+def _prefix(values: Floats) -> Floats:
+    return np.concatenate((np.zeros((values.shape[0], 1)), np.cumsum(values, axis=1)), axis=1)

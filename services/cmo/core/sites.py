@@ -1,0 +1,229 @@
+"""The sites: what their nodes can hold, how far they are from named places, and in words why one cannot hold a job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from services.cmo.model import Refuse, Wait
+from solyx.events import FinishReason, PowerModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from solyx.events import DeviceGroup, DeviceRequest, JobSpec, LatencyBound, Resources, SiteObserved
+
+_MANY = 1 << 40  # pods of a job that asks for nothing
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Nodes that are alike in everything that a pod asks for."""
+
+    cpu_milli: int
+    memory_bytes: int
+    devices: tuple[DeviceGroup, ...]
+
+    def pods(self, resources: Resources) -> int:
+        """How many such pods one empty node holds. Requests for devices of one kind are taken to share what is there."""
+        fits = _MANY
+        if resources.cpu_milli:
+            fits = min(fits, self.cpu_milli // resources.cpu_milli)
+        if resources.memory_bytes:
+            fits = min(fits, self.memory_bytes // resources.memory_bytes)
+        for request in resources.devices:
+            fits = min(fits, self.pods_by(request))
+        for kind in {request.kind for request in resources.devices} if len(resources.devices) > 1 else ():
+            asked = sum(request.count * request.share_milli for request in resources.devices if request.kind == kind)
+            fits = min(fits, 1000 * sum(group.count for group in self.devices if group.kind == kind) // asked)
+        return fits
+
+    def pods_by(self, request: DeviceRequest) -> int:
+        """How many pods the node's devices hold: whole devices by count, shares by how many fit on one device."""
+        usable = self.usable(request)
+        return usable // request.count if request.share_milli == 1000 else usable * (1000 // request.share_milli)
+
+    def usable(self, request: DeviceRequest) -> int:
+        """Devices of the node that the request allows."""
+        return sum(
+            group.count
+            for group in self.devices
+            if group.kind == request.kind and (not request.models or group.model in request.models)
+        )
+
+
+@dataclass(slots=True)
+class Site:
+    """A site as last observed."""
+
+    name: str
+    index: int  # position in every array over sites; never changes
+    observed: SiteObserved
+    ready: dict[Shape, int] = field(default_factory=dict[Shape, int])
+    ever: dict[Shape, int] = field(
+        default_factory=dict[Shape, int]
+    )  # with nodes that are down, and those of a lost site
+
+    @property
+    def lost(self) -> bool:
+        """Nothing runs there any more."""
+        return self.observed.lost
+
+    @property
+    def power(self) -> PowerModel:
+        """How its use becomes power."""
+        return self.observed.power
+
+    @property
+    def idle_w(self) -> float:
+        """The floor that no placement changes."""
+        return self.power.idle_w(nodes=sum(self.ready.values()))
+
+    def latency_ms(self, place: str) -> float | None:
+        """Round trip to a named place; None when nobody knows a way."""
+        return 0.0 if place == self.name else self.observed.latency_ms.get(place)
+
+    def holds(self, spec: JobSpec) -> bool:
+        """The ready nodes, were they empty, hold the whole gang."""
+        return not self.lost and _pods(self.ready, spec.resources, spec.parallelism) >= spec.parallelism
+
+    def could_hold(self, spec: JobSpec) -> bool:
+        """All its nodes, were they up and empty, hold the whole gang."""
+        return _pods(self.ever, spec.resources, spec.parallelism) >= spec.parallelism
+
+    def pods_ever(self, spec: JobSpec) -> int:
+        """How many pods of the job all its nodes hold."""
+        return _pods(self.ever, spec.resources, _MANY)
+
+
+def _pods(shapes: dict[Shape, int], resources: Resources, enough: int) -> int:
+    pods = 0
+    for shape, nodes in shapes.items():
+        pods += nodes * shape.pods(resources)
+        if pods >= enough:
+            break
+    return pods
+
+
+class Sites:
+    """All sites that were ever observed. ``generation`` grows with every change that matters to a placement."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Site] = {}
+        self.all: list[Site] = []
+        self.generation = 0
+
+    def fold(self, event: SiteObserved) -> Site | None:
+        """Take over a newer observation; the site if it changed in anything but its time."""
+        site = self.by_name.get(event.site)
+        if site is None:
+            site = Site(event.site, len(self.all), event)
+            self.by_name[event.site] = site
+            self.all.append(site)
+        elif event.observed_at <= site.observed.observed_at:
+            return None
+        elif _same(site.observed, event):
+            site.observed = event
+            return None
+        site.observed = event
+        if event.nodes or not event.lost:
+            site.ready = _shapes(event, ready_only=True)
+            site.ever = _shapes(event, ready_only=False)
+        self.generation += 1
+        return site
+
+    def candidates(self, spec: JobSpec) -> list[Site] | Refuse | Wait:
+        """The sites that may take the job now, or why there is none.
+
+        In words: of the allowed sites, those whose nodes could hold the job; of these, those near enough; of these, those
+        that are there and have enough ready nodes.
+        """
+        allowed = self.all
+        if spec.allowed_sites:
+            allowed = [self.by_name[name] for name in dict.fromkeys(spec.allowed_sites) if name in self.by_name]
+            if not allowed:
+                names = ", ".join(spec.allowed_sites)
+                return Refuse(reason=FinishReason.UNKNOWN_SITE, message=f"no site is named {names}")
+        large = [site for site in allowed if site.could_hold(spec)]
+        if not large:
+            return Refuse(reason=FinishReason.NO_SITE_FITS, message=_too_small(spec, allowed))
+        near = [site for site in large if _within(site, spec.max_latency)]
+        if not near and spec.max_latency is not None:
+            return Refuse(reason=FinishReason.LATENCY_UNREACHABLE, message=_too_far(spec.max_latency, large))
+        now = [site for site in near if site.holds(spec)]
+        if not now:
+            names = ", ".join(site.name for site in near)
+            return Wait(message=f"waits for ready nodes at {names}")
+        return now
+
+
+def _same(one: SiteObserved, other: SiteObserved) -> bool:
+    return (
+        one.nodes == other.nodes
+        and one.lost == other.lost
+        and one.power == other.power
+        and one.latency_ms == other.latency_ms
+        and one.egress_eur_per_gib == other.egress_eur_per_gib
+    )
+
+
+def _shapes(event: SiteObserved, *, ready_only: bool) -> dict[Shape, int]:
+    return dict(
+        Counter(
+            Shape(node.cpu_milli, node.memory_bytes, node.devices)
+            for node in event.nodes
+            if node.ready or not ready_only
+        )
+    )
+
+
+def _within(site: Site, bound: LatencyBound | None) -> bool:
+    if bound is None:
+        return True
+    latency = site.latency_ms(bound.to)
+    return latency is not None and latency <= bound.max_ms
+
+
+def _too_far(bound: LatencyBound, sites: Sequence[Site]) -> str:
+    reached = [(latency, site.name) for site in sites if (latency := site.latency_ms(bound.to)) is not None]
+    if not reached:
+        return f"no site that can hold it knows its latency to {bound.to}"
+    latency, name = min(reached)
+    return (
+        f"asks for {bound.max_ms:g} ms to {bound.to}; the nearest site that can hold it is {name} with {latency:g} ms"
+    )
+
+
+def _too_small(spec: JobSpec, sites: Sequence[Site]) -> str:
+    """The first figure of the job that no node, or no site, reaches."""
+    asked = spec.resources
+    shapes = [shape for site in sites for shape in site.ever]
+    names = ", ".join(site.name for site in sites)
+    where = f"at the allowed sites ({names})" if spec.allowed_sites else f"at any site ({names})"
+    if not shapes:
+        return f"no node exists {where}"
+    largest_cpu = _most(shape.cpu_milli for shape in shapes)
+    if asked.cpu_milli > largest_cpu:
+        return f"a pod needs {asked.cpu_milli / 1000:g} cores; the largest node {where} has {largest_cpu / 1000:g}"
+    largest_memory = _most(shape.memory_bytes for shape in shapes)
+    if asked.memory_bytes > largest_memory:
+        return (
+            f"a pod needs {asked.memory_bytes / _GIB:.4g} GiB of memory; "
+            f"the largest node {where} has {largest_memory / _GIB:.4g} GiB"
+        )
+    for request in asked.devices:
+        most = _most(shape.usable(request) for shape in shapes)
+        if request.count > most:
+            kind = f"{request.kind} of {' or '.join(request.models)}" if request.models else request.kind
+            return f"a pod needs {request.count} {kind} on one node; the most on a node {where} is {most}"
+    pods = {site.name: site.pods_ever(spec) for site in sites}
+    if not any(pods.values()):
+        return f"no single node {where} has the cores, memory and devices of a pod together"
+    name = max(pods, key=lambda site: pods[site])
+    return f"needs {spec.parallelism} pods at a time; the largest site, {name}, holds {pods[name]}"
+
+
+def _most(values: Iterable[int]) -> int:
+    return max(values, default=0)

@@ -1,0 +1,57 @@
+"""The CMO's frozen values: what it is told to weigh, and what it concludes about one job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from solyx.events import Alternative, CostBreakdown, FinishReason, PlacementReason
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What the core weighs and how patient it is. All spans are in scenario time."""
+
+    carbon_eur_per_t: float = 100.0  # EUR per t CO2eq
+    delay_eur_per_job_h: float = 0.0001  # EUR for each hour that a job's start lies after its submission
+    horizon_h: int = 72  # starts are considered this far ahead
+    batch_jobs: int = 1500  # placements in one decision, so that a transaction stays short
+    max_attempts: int = 3  # failures, other than lost nodes, that a job survives less one
+    stuck_s: float = 7200.0  # a placement that has not started this long after its start time is stuck
+    reaction_s: float = 0.0  # what the other services need to act on a decision; grows with a replay's speed
+    forecast_fresh_s: float = 10800.0  # a forecast older than this is not used
+    settle_s: float = 0.0  # no job is refused for what the sites lack until no new site appeared for this long
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Where and when one job shall run, and why."""
+
+    site: str
+    start_at: datetime
+    reason: PlacementReason
+    cost: CostBreakdown
+    alternative: Alternative | None
+    bound_by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refuse:
+    """The job can never run; ``message`` says which figure stands against it."""
+
+    reason: FinishReason
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wait:
+    """The job could run, but nowhere now: every site that can hold it is lost or has too few ready nodes."""
+
+    message: str
+
+
+Verdict: TypeAlias = Choice | Refuse | Wait
