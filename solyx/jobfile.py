@@ -24,6 +24,7 @@ MAX_ENTRIES = 1000  # of command, env, labels, allowed_sites
 MAX_PARALLELISM = 10_000
 MAX_DEVICES = 1024  # of one request
 MAX_PRIORITY = 1_000_000_000  # as Kubernetes' user priority classes
+MAX_JOB_BYTES = 256 * 1024  # of a JSON document: its events stay far below Kafka's 1 MiB for a record
 MAX_ERRORS = 100
 DEFAULT_NAME = "job"
 
@@ -97,6 +98,9 @@ def parse_json(body: bytes, *, now: datetime | None = None) -> Job:
     Raises:
         JobFileError: no JSON, or no job.
     """
+    if len(body) > MAX_JOB_BYTES:
+        too_large = FieldError(field="", message=f"is larger than {MAX_JOB_BYTES} bytes", cure="shorten env or command")
+        raise JobFileError([too_large])
     try:
         document = _decode_line(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -171,6 +175,8 @@ def _fields(document: object, table: Table, path: str, errors: _Errors) -> dict[
 
 
 def _suggestion(name: str, table: Table) -> str:
+    if table is _JOB and name in _RESOURCES:
+        return f"write it as resources.{name}"
     close = difflib.get_close_matches(name, table, n=1)
     return f"did you mean {close[0]!r}?" if close else f"remove it; known are: {', '.join(table)}"
 

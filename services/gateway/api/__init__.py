@@ -1,0 +1,1 @@
+"""HTTP: parses at the edge, asks the store, answers in the types of `model`."""

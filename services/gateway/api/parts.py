@@ -1,0 +1,88 @@
+"""What the routes work with, handed over by the composition root, and the checks before each request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from fastapi import Depends, Request, Response
+
+from services.gateway.api.problem import ApiProblem
+from solyx.security import Principal, bearer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from services.gateway.api.access import Directory, KeyRing, RateLimit
+    from services.gateway.api.stream import Wakeups
+    from services.gateway.service.health import Watch
+    from services.gateway.settings import GatewaySettings
+    from services.gateway.store.jobs import JobStore
+    from services.gateway.store.readmodel import ReadModel
+    from services.gateway.store.tenants import TenantStore
+    from solyx.bus.port import Bus
+    from solyx.clock import Clock
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything a route may need."""
+
+    settings: GatewaySettings
+    clock: Clock
+    bus: Bus
+    jobs: JobStore
+    tenants: TenantStore
+    readmodel: ReadModel
+    keys: KeyRing
+    directory: Directory
+    limit: RateLimit
+    wakeups: Wakeups
+    watch: Watch
+    database: Callable[[], Awaitable[str]]  # "ok", or what is wrong
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the application that serves this request."""
+    return request.app.state.parts
+
+
+async def viewer(request: Request) -> Principal:
+    """Who asks: any valid key. Takes one request from the key's allowance."""
+    parts = parts_of(request)
+    if not parts.watch.migrated:
+        raise ApiProblem("unavailable", "the gateway is starting", headers={"Retry-After": "1"})
+    key = bearer(request.headers.get("authorization"))
+    principal = await parts.keys.principal(key) if key is not None else None
+    if principal is None:
+        detail = "send 'Authorization: Bearer sk_…' with a key that was issued and not revoked"
+        raise ApiProblem("unauthenticated", detail, headers={"WWW-Authenticate": 'Bearer realm="solyx"'})
+    parts.limit.take_request(principal.key_id)
+    return principal
+
+
+async def submitter(principal: Annotated[Principal, Depends(viewer)]) -> Principal:
+    """Who may change jobs."""
+    if not principal.role.may_submit:
+        raise ApiProblem("forbidden", "this key's role is viewer; ask for one with the role submitter")
+    return principal
+
+
+async def admin(principal: Annotated[Principal, Depends(viewer)]) -> Principal:
+    """Who may do everything."""
+    if not principal.is_admin:
+        raise ApiProblem("forbidden", f"this key's role is {principal.role.value}; this needs the role admin")
+    return principal
+
+
+PartsDep = Annotated[Parts, Depends(parts_of)]
+Viewer = Annotated[Principal, Depends(viewer)]
+Submitter = Annotated[Principal, Depends(submitter)]
+Admin = Annotated[Principal, Depends(admin)]
+
+
+def json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A msgspec value as the response."""
+    return Response(_encode(value), status_code=status, media_type="application/json", headers=headers)

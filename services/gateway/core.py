@@ -1,0 +1,267 @@
+"""The read model as a fold: records of the log in, changes to tables out. Pure; the store applies what comes out.
+
+A job's events lie in several topics without an order among them, so its state is a maximum, not a sequence. Each event
+stands for a number, ``progress`` = revision × 8 + how far the job is under that revision; the highest one decides the state,
+and a terminal outcome is above all. So any order, any repeat and any cut into batches give the same state (a semilattice;
+Shapiro et al., "Conflict-free Replicated Data Types", 2011, section 2.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from solyx.events import (
+    NOWHERE,
+    AllocationDeferred,
+    AllocationReleased,
+    EnergySeriesPublished,
+    Event,
+    FeedReported,
+    ForecastIssued,
+    JobAllocated,
+    JobCancellationRequested,
+    JobFinished,
+    JobPlaced,
+    JobSpec,
+    JobSubmitted,
+    PlacementWithdrawn,
+    RouteDecided,
+    RouteReported,
+    SiteObserved,
+    WorkloadReported,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from solyx.events import Envelope
+
+FINISHED = 1 << 60
+"""Progress of a job that has its terminal outcome."""
+_PER_REVISION = 8
+_PLACED, _ALLOCATED, _RUNNING, _ENDED = 1, 2, 3, 4
+
+_encode = msgspec.json.Encoder().encode
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class JobChange:
+    """What a batch says about one job. Progress 0: nothing that changes its state."""
+
+    progress: int = 0
+    state: str = "submitted"
+    reason: str = ""
+    site: str | None = None
+    revision: int = 0
+    state_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    submission: Submission | None = None  # where an event of the batch tells it
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a job's row needs to exist."""
+
+    tenant: str
+    spec: JobSpec
+    submitted_at: datetime
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One event for the history table."""
+
+    event_id: str
+    type: str
+    subject: str
+    tenant: str | None
+    site: str | None
+    revision: int | None
+    reason: str
+    time: datetime
+    figures: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """The latest record about a site, route, feed, forecast or energy series; a higher version replaces a lower one."""
+
+    version: int
+    body: bytes
+    valid_until: datetime | None = None
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one batch of records does to the tables."""
+
+    jobs: dict[str, JobChange] = field(default_factory=dict[str, JobChange])
+    history: list[HistoryRow] = field(default_factory=list[HistoryRow])
+    entities: dict[tuple[str, str], Entity] = field(default_factory=dict[tuple[str, str], Entity])
+
+    def fold(self, envelope: Envelope, value: bytes) -> None:
+        """Merge one event; ``value`` is its record's bytes, kept as they are where the read model shows a whole event."""
+        event = envelope.event
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(self, event, envelope, value)
+        figures = _FIGURES.get(type(event))
+        if figures is not None:
+            self.history.append(_history_row(event, envelope, figures))
+
+    def _advance(self, event: Any, rank: int, state: str, at: datetime, *, site: str | None) -> JobChange:
+        change = self._job(event.job_id)
+        progress = FINISHED if rank == FINISHED else event.revision * _PER_REVISION + rank
+        if progress > change.progress:
+            change.progress, change.state, change.state_at = progress, state, at
+            change.reason, change.site, change.revision = str(event.reason), site, event.revision
+        return change
+
+    def _job(self, job_id: str) -> JobChange:
+        change = self.jobs.get(job_id)
+        if change is None:
+            change = self.jobs[job_id] = JobChange()
+        return change
+
+    def _entity(self, kind: str, key: str, entity: Entity) -> None:
+        known = self.entities.get((kind, key))
+        if known is None or entity.version >= known.version:
+            self.entities[kind, key] = entity
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+def _remember(change: JobChange, event: Any, envelope: Envelope) -> None:
+    if change.submission is None:
+        change.submission = Submission(event.tenant, event.spec, event.submitted_at, envelope.traceparent)
+
+
+def _submitted(changes: Changes, event: JobSubmitted, envelope: Envelope, _value: bytes) -> None:
+    _remember(changes._job(event.job_id), event, envelope)  # noqa: SLF001 - the fold's own parts
+
+
+def _cancellation(changes: Changes, event: JobCancellationRequested, envelope: Envelope, _value: bytes) -> None:
+    change = changes._job(event.job_id)  # noqa: SLF001
+    change.cancel_requested_at = event.requested_at
+    _remember(change, event, envelope)
+
+
+def _placed(changes: Changes, event: JobPlaced, envelope: Envelope, _value: bytes) -> None:
+    _remember(changes._advance(event, _PLACED, "placed", event.decided_at, site=event.site), event, envelope)  # noqa: SLF001
+
+
+def _allocated(changes: Changes, event: JobAllocated, envelope: Envelope, _value: bytes) -> None:
+    _remember(changes._advance(event, _ALLOCATED, "allocated", event.decided_at, site=event.site), event, envelope)  # noqa: SLF001
+
+
+def _withdrawn(changes: Changes, event: PlacementWithdrawn, envelope: Envelope, _value: bytes) -> None:
+    _remember(changes._job(event.job_id), event, envelope)  # noqa: SLF001 - its pods may still run: `stopped` ends it
+
+
+def _workload(changes: Changes, event: WorkloadReported, _envelope: Envelope, _value: bytes) -> None:
+    if event.status == "started":
+        change = changes._advance(event, _RUNNING, "running", event.at, site=event.site)  # noqa: SLF001
+        change.started_at = max(change.started_at or _EPOCH, event.started_at or event.at)
+    elif event.status != "succeeded":
+        # Failed or stopped without a terminal outcome: it waits for its next placement. After success JobFinished follows.
+        changes._advance(event, _ENDED, "submitted", event.at, site=None)  # noqa: SLF001
+
+
+def _finished(changes: Changes, event: JobFinished, _envelope: Envelope, _value: bytes) -> None:
+    site = event.site if event.site != NOWHERE else None
+    change = changes._advance(event, FINISHED, event.outcome, event.finished_at, site=site)  # noqa: SLF001
+    change.finished_at = event.finished_at
+
+
+# --- entities --------------------------------------------------------------------------------------------------------
+
+
+def _micros(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def _site(changes: Changes, event: SiteObserved, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("site", event.site, Entity(_micros(event.observed_at), value))  # noqa: SLF001
+
+
+def _route(changes: Changes, event: RouteDecided, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("route", event.key, Entity(event.revision, value))  # noqa: SLF001
+
+
+def _route_report(changes: Changes, event: RouteReported, _envelope: Envelope, value: bytes) -> None:
+    version = event.revision * 2 + (event.status == "applied")
+    changes._entity("route_report", event.subject, Entity(version, value))  # noqa: SLF001
+
+
+def _energy(changes: Changes, event: EnergySeriesPublished, _envelope: Envelope, value: bytes) -> None:
+    end = event.start + timedelta(seconds=event.step_s * len(event.values))
+    changes._entity("energy", event.key, Entity(_micros(event.published_at), value, end))  # noqa: SLF001
+
+
+def _feed(changes: Changes, event: FeedReported, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("feed", event.feed, Entity(_micros(event.since), value))  # noqa: SLF001
+
+
+def _forecast(changes: Changes, event: ForecastIssued, _envelope: Envelope, value: bytes) -> None:
+    end = event.start + timedelta(seconds=event.step_s * len(event.mean))
+    changes._entity("forecast", event.key, Entity(_micros(event.issued_at), value, end))  # noqa: SLF001
+
+
+_HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = {
+    JobSubmitted: _submitted,
+    JobCancellationRequested: _cancellation,
+    JobPlaced: _placed,
+    JobAllocated: _allocated,
+    PlacementWithdrawn: _withdrawn,
+    WorkloadReported: _workload,
+    JobFinished: _finished,
+    SiteObserved: _site,
+    RouteDecided: _route,
+    RouteReported: _route_report,
+    EnergySeriesPublished: _energy,
+    FeedReported: _feed,
+    ForecastIssued: _forecast,
+}
+
+# What the history keeps, and which fields of each are its figures. Inventory and forecasts are state, not history: they
+# come every few seconds, and GET /v1/sites and /v1/energy show the latest.
+_FIGURES: dict[type[Event], tuple[str, ...]] = {
+    JobSubmitted: (),
+    JobCancellationRequested: (),
+    JobPlaced: ("start_at", "attempt", "cost", "alternative", "bound_by"),
+    PlacementWithdrawn: ("attempt",),
+    JobFinished: ("outcome", "message"),
+    JobAllocated: ("pods", "waited_s"),
+    AllocationDeferred: ("detail",),
+    AllocationReleased: (),
+    WorkloadReported: ("status", "message", "started_at"),
+    RouteDecided: ("path", "backup", "latency_ms", "headroom_bps"),
+    RouteReported: ("status", "message"),
+    EnergySeriesPublished: ("kind", "start", "step_s", "source"),
+    FeedReported: ("feed", "status", "error"),
+}
+
+
+def _history_row(event: Any, envelope: Envelope, names: tuple[str, ...]) -> HistoryRow:
+    figures = {name: value for name in names if (value := getattr(event, name)) not in (None, "", ())}
+    site: str | None = getattr(event, "site", None)
+    return HistoryRow(
+        envelope.id,
+        event.TYPE,
+        event.subject,
+        getattr(event, "tenant", None),
+        site if site != NOWHERE else None,
+        getattr(event, "revision", None),
+        str(getattr(event, "reason", "")),
+        envelope.time,
+        _encode(figures).decode() if figures else "{}",
+    )

@@ -1,0 +1,114 @@
+"""The outbox relay: published in the order of commits, deleted after the broker's acknowledgement.
+
+Simple algorithm: read the oldest rows below the snapshot's horizon, publish them, wait until the broker has them, delete
+them, again. A crash between the last two publishes rows twice with the same event ids, which every reader merges; no crash
+loses one. A notification after each commit wakes the relay; the poll finds what a lost notification hid.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Gauge
+
+from services.gateway.store import outbox
+from services.gateway.store.jobs import OUTBOX_CHANNEL
+from services.gateway.store.schema import RELAY_LOCK
+from solyx.clock import monotonic_s
+from solyx.events import Record
+from solyx.telemetry import get_logger, step
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from services.gateway.service.worker import Worker
+    from services.gateway.settings import GatewaySettings
+    from services.gateway.store.outbox import OutboxRow, Position
+    from solyx.bus.port import Bus, Publisher
+
+log = get_logger()
+
+PUBLISH_TIMEOUT_S = 10.0
+MEASURE_EVERY_S = 1.0
+FORGET_EVERY_S = 600.0
+HORIZON_POLL_S = 0.01
+"""A wake-up comes with the commit; an older transaction may hold the horizon a moment longer."""
+
+SOURCE = "solyx/gateway"
+OUTBOX_AGE = Gauge("solyx_outbox_oldest_seconds", "Age of the oldest unpublished outbox row")
+PUBLISHED = Counter("solyx_outbox_published_total", "Outbox rows published and deleted")
+
+_FIXED = [
+    ("ce_specversion", b"1.0"),
+    ("content-type", b"application/json"),
+    ("ce_source", SOURCE.encode()),
+]
+
+
+def record_of(row: OutboxRow) -> Record:
+    """The record that ``solyx.events.encode`` makes of the row's event, without decoding the event again."""
+    headers = [
+        *_FIXED,
+        ("ce_type", row.type.encode()),
+        ("ce_id", row.id.encode()),
+        ("ce_time", row.time.isoformat().encode()),
+        ("ce_subject", row.aggregateid.encode()),
+    ]
+    traceparent = step("gateway publish", row.traceparent, {"job_id": row.aggregateid})
+    if traceparent is not None:
+        headers.append(("traceparent", traceparent.encode()))
+    return Record(row.aggregatetype, row.aggregateid, row.aggregateid, row.payload, headers)
+
+
+class Relay:
+    """One replica leads; the others stand by."""
+
+    name = "relay"
+    lock = RELAY_LOCK
+
+    def __init__(self, bus: Bus, settings: GatewaySettings) -> None:
+        self._bus, self._settings = bus, settings
+        self.oldest_s = 0.0  # age of the oldest unpublished row, as last measured
+        self._measured_at = self._forgot_at = -FORGET_EVERY_S
+
+    async def lead(self, connection: asyncpg.Connection, worker: Worker) -> None:
+        """Move rows until asked to stop."""
+        # A crash of the server may bring deleted rows back: they are published again, which is harmless.
+        await connection.execute("SET synchronous_commit = off")
+        await connection.add_listener(OUTBOX_CHANNEL, lambda *_: worker.wake())
+        publisher = self._bus.publisher(name="gateway-relay")
+        after = outbox.BEGINNING
+        try:
+            worker.state = "leading"
+            log.info("relay_leading")
+            while not worker.stopping:
+                position = await self._turn(connection, publisher, after)
+                await self._keep_house(connection)
+                if position is not None:
+                    after = position
+                    continue
+                held_back = await outbox.is_waiting(connection, after)
+                await worker.pause(HORIZON_POLL_S if held_back else self._settings.poll_s)
+        finally:
+            publisher.close()
+
+    async def _turn(self, connection: asyncpg.Connection, publisher: Publisher, after: Position) -> Position | None:
+        """Move one batch; None: there was nothing."""
+        rows = await outbox.read(connection, after, self._settings.relay_batch)
+        if not rows:
+            return None
+        publisher.publish([record_of(row) for row in rows], timeout_s=PUBLISH_TIMEOUT_S)
+        through = outbox.Position(rows[-1].xid, rows[-1].seq)
+        await outbox.delete(connection, after, through)
+        PUBLISHED.inc(len(rows))
+        return through
+
+    async def _keep_house(self, connection: asyncpg.Connection) -> None:
+        now = monotonic_s()
+        if now - self._measured_at > MEASURE_EVERY_S:
+            self._measured_at = now
+            self.oldest_s = await outbox.oldest_age_s(connection)
+            OUTBOX_AGE.set(self.oldest_s)
+        if now - self._forgot_at > FORGET_EVERY_S:
+            self._forgot_at = now
+            await outbox.forget_old_keys(connection, self._settings.idempotency_hours)

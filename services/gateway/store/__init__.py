@@ -1,0 +1,1 @@
+"""All of the gateway's SQL; returns `model` values, never rows."""

@@ -1,0 +1,133 @@
+"""Sites, routes, energy and the stream of history, as the projector left them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from sqlalchemy import Text, cast, func, or_, select
+
+from services.gateway.model import EnergyList, HistoryEntry, Route, SiteEnergy
+from services.gateway.store.jobs import HISTORY_COLUMNS, history_entry
+from services.gateway.store.tables import ENTITIES, HISTORY
+from solyx.events import (
+    EnergySeriesPublished,
+    FeedReported,
+    ForecastIssued,
+    RouteDecided,
+    RouteReported,
+    SiteObserved,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+PAST_SHOWN = timedelta(days=1)
+_ENERGY_FORECASTS = ("price_eur_per_mwh", "carbon_gco2_per_kwh", "renewable_pct")
+
+T = TypeVar("T")
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stream of events is narrowed to."""
+
+    tenant: str | None = None  # this tenant's and nobody's; None: everybody's
+    types: tuple[str, ...] = ()
+    subject: str | None = None
+
+
+class ReadModel:
+    """Queries of the projected state."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def sites(self) -> list[SiteObserved]:
+        """The latest inventory of each site, by name."""
+        async with self._engine.connect() as connection:
+            return await _entities(connection, "site", SiteObserved)
+
+    async def routes(self) -> list[Route]:
+        """Each pair's latest route, and what the network reported of that revision."""
+        async with self._engine.connect() as connection:
+            decided = await _entities(connection, "route", RouteDecided)
+            reports = {report.subject: report for report in await _entities(connection, "route_report", RouteReported)}
+        routes: list[Route] = []
+        for route in decided:
+            report = reports.get(route.key)
+            if report is not None and report.revision == route.revision:
+                routes.append(Route(decided=route, status=report.status, message=report.message))
+            else:
+                routes.append(Route(decided=route, status="decided"))
+        return routes
+
+    async def energy(self, now: datetime) -> EnergyList:
+        """Per site: what holds at ``now``, what was published from a day before on, and the forecasts."""
+        async with self._engine.connect() as connection:
+            since = now - PAST_SHOWN
+            series = await _entities(connection, "energy", EnergySeriesPublished, valid_after=since)
+            forecasts = await _entities(connection, "forecast", ForecastIssued, valid_after=since)
+            feeds = await _entities(connection, "feed", FeedReported)
+        return EnergyList(now=now, sites=_by_site(series, forecasts, now), feeds=feeds)
+
+    async def last_seq(self) -> int:
+        """The position of the newest event."""
+        async with self._engine.connect() as connection:
+            return (await connection.execute(select(func.coalesce(func.max(HISTORY.c.seq), 0)))).scalar_one()
+
+    async def events_after(self, seq: int, chosen: EventFilter, limit: int) -> tuple[list[HistoryEntry], int]:
+        """The next events that pass the filter, and the position up to which everything was looked at."""
+        async with self._engine.connect() as connection:
+            newest: int = (await connection.execute(select(func.coalesce(func.max(HISTORY.c.seq), 0)))).scalar_one()
+            if newest <= seq:
+                return [], seq
+            query = select(*HISTORY_COLUMNS).where(HISTORY.c.seq > seq, HISTORY.c.seq <= newest)
+            if chosen.tenant is not None:
+                query = query.where(or_(HISTORY.c.tenant.is_(None), HISTORY.c.tenant == chosen.tenant))
+            if chosen.types:
+                query = query.where(HISTORY.c.type.in_(chosen.types))
+            if chosen.subject is not None:
+                query = query.where(HISTORY.c.subject == chosen.subject)
+            rows = await connection.execute(query.order_by(HISTORY.c.seq).limit(limit))
+            entries = [history_entry(row) for row in rows]
+        return entries, (entries[-1].seq if len(entries) == limit else newest)
+
+
+async def _entities(
+    connection: AsyncConnection, kind: str, kind_of: type[T], *, valid_after: datetime | None = None
+) -> list[T]:
+    query = select(cast(ENTITIES.c.body, Text)).where(ENTITIES.c.kind == kind).order_by(ENTITIES.c.key)
+    if valid_after is not None:
+        query = query.where(ENTITIES.c.valid_until > valid_after)
+    decoder = msgspec.json.Decoder(kind_of)
+    return [decoder.decode(row[0]) for row in await connection.execute(query)]
+
+
+def _by_site(
+    series: Sequence[EnergySeriesPublished], forecasts: Sequence[ForecastIssued], now: datetime
+) -> list[SiteEnergy]:
+    sites = {one.site for one in series} | {one.subject_id for one in forecasts if one.kind in _ENERGY_FORECASTS}
+    result: list[SiteEnergy] = []
+    for site in sorted(sites):
+        own = sorted((one for one in series if one.site == site), key=lambda one: (one.kind, one.start))
+        current: dict[str, Any] = {kind: _current(own, kind, now) for kind in _ENERGY_FORECASTS}
+        predicted = [one for one in forecasts if one.subject_id == site and one.kind in _ENERGY_FORECASTS]
+        result.append(SiteEnergy(site=site, **current, series=own, forecasts=predicted))
+    return result
+
+
+def _current(series: Sequence[EnergySeriesPublished], kind: str, now: datetime) -> float | None:
+    """The value that holds now or, for what is only published afterwards, the latest one before."""
+    latest: tuple[datetime, float] | None = None
+    for one in series:
+        if one.kind != kind:
+            continue
+        step = timedelta(seconds=one.step_s)
+        for index, value in enumerate(one.values):
+            begins = one.start + index * step
+            if value is not None and begins <= now and (latest is None or begins >= latest[0]):
+                latest = (begins, value)
+    return latest[1] if latest is not None else None
