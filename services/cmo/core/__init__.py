@@ -1,5 +1,5 @@
 """The CMO's pure core: events in, placements out."""
 
-from services.cmo.core.orchestrator import Orchestrator
+from services.cmo.core.orchestrator import CmoCore
 
-__all__ = ["Orchestrator"]
+__all__ = ["CmoCore"]

@@ -43,7 +43,7 @@ _AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at aga
 _NEXT = "/next"  # suffix of the key under which room is held for a job that is being moved
 
 
-class Orchestrator:
+class CmoCore:
     """State and decisions of one federation (an independent pool of sites)."""
 
     def __init__(self, policy: Policy | None = None) -> None:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from services.cmo.core.jobs import Job
     from services.cmo.core.ledger import Ledger
     from services.cmo.core.outlook import Outlook, Prices
-    from services.cmo.core.sites import Sites
+    from services.cmo.core.sites import Site, Sites
     from services.cmo.model import Policy, Verdict
-    from solyx.events import JobSpec
+    from solyx.events import DataSet, JobSpec
 
     Floats = NDArray[np.float64]
 
@@ -134,10 +134,14 @@ class Placer:
         power = np.array([site.power.dynamic_w(cores=cores, gpus=gpus) for site in sites]) / 1e6
         movement = np.zeros(len(sites))
         if spec.data is not None:
-            gib, lies_at = spec.data.size_bytes / _GIB, spec.data.site
-            movement = np.array([0 if s.name == lies_at else gib * s.observed.egress_eur_per_gib for s in sites])
+            movement = np.array([self._movement_eur(spec.data, site) for site in sites])
         bias = np.where(candidates, movement, inf)[:, None]
         return Kind(obstacle, demand, candidates, only, power, movement, bias)
+
+    def _movement_eur(self, data: DataSet, to: Site) -> float:
+        """Egress is paid where the data leaves; if nobody knows that place, at the price of the place it goes to."""
+        source = self._sites.by_name.get(data.site, to)
+        return 0.0 if data.site == to.name else data.size_bytes / _GIB * source.observed.egress_eur_per_gib
 
     def _avoided(self, job: Job, kind: Kind) -> int | None:
         """The site to stay away from, unless it is the only one."""

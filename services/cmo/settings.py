@@ -1,0 +1,40 @@
+"""What the CMO can be told from outside; read from the environment by ``solyx.settings.load``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from services.cmo.model import Policy
+from solyx.settings import Settings
+
+NonNegative = Annotated[float, Meta(ge=0)]
+Hours = Annotated[int, Meta(ge=1, le=168)]
+Attempts = Annotated[int, Meta(ge=1)]
+
+
+class CmoSettings(Settings, frozen=True, kw_only=True):
+    """The shared settings and what the CMO weighs. Fields in ``wall_s`` are seconds of the world, whatever a replay's speed."""
+
+    carbon_eur_per_t: NonNegative = 100.0
+    delay_eur_per_job_h: NonNegative = 0.0001
+    horizon_h: Hours = 72
+    max_attempts: Attempts = 3
+    stuck_h: NonNegative = 2.0
+    forecast_fresh_h: NonNegative = 3.0
+    reaction_wall_s: NonNegative = 10.0
+    settle_wall_s: NonNegative = 2.0
+
+    def policy(self, *, speed: float) -> Policy:
+        """The core's policy, in scenario time: a replay of ``speed`` scenario seconds in a second stretches wall times."""
+        return Policy(
+            carbon_eur_per_t=self.carbon_eur_per_t,
+            delay_eur_per_job_h=self.delay_eur_per_job_h,
+            horizon_h=self.horizon_h,
+            max_attempts=self.max_attempts,
+            stuck_s=self.stuck_h * 3600.0,
+            reaction_s=self.reaction_wall_s * speed,
+            forecast_fresh_s=self.forecast_fresh_h * 3600.0,
+            settle_s=self.settle_wall_s * speed,
+        )
