@@ -1,0 +1,214 @@
+"""What is known of one job at one site, merged by revision from placements, own allocations and reports, in any order.
+
+Every field only grows, so events of different topics commute and repeats change nothing. What follows from the fields is
+derived when it is asked for, never stored by the event that happened to come last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.drm.model import Holding
+from solyx.events import DeferralReason, JobFinished, JobPlaced, ReleaseReason, WorkloadReason
+
+if TYPE_CHECKING:
+    from services.drm.core.queue import Waiting
+    from solyx.events import AllocationDeferred, AllocationReleased, JobAllocated, PlacementWithdrawn, WorkloadReported
+    from solyx.events.decision import WorkloadStatus
+
+_ENDED_BY_ITSELF = (ReleaseReason.FINISHED, ReleaseReason.FAILED)
+
+
+class JobState:
+    """One job at one site. Revisions are 0 where nothing of that sort is known."""
+
+    __slots__ = (
+        "allocated",
+        "charged",
+        "deferred",
+        "deferred_revision",
+        "end_status",
+        "ended",
+        "finished",
+        "holding",
+        "job_id",
+        "never_held",
+        "node_lost",
+        "placed",
+        "released",
+        "released_reason",
+        "reported",
+        "started",
+        "tenant",
+        "to_withdraw",
+        "waiting",
+        "withdrawn",
+    )
+
+    def __init__(self, job_id: str, tenant: str) -> None:
+        self.job_id, self.tenant = job_id, tenant
+        self.placed: JobPlaced | None = None
+        self.withdrawn = 0
+        self.to_withdraw: frozenset[int] = frozenset()  # withdrawn revisions that were not released yet
+        self.finished: JobFinished | None = None
+        self.allocated = 0
+        self.holding: Holding | None = None  # of ``allocated``, until it is over and released
+        self.released = 0
+        self.released_reason: ReleaseReason | None = None
+        self.never_held = 0  # this revision was released without ever having been allocated
+        self.deferred_revision = 0
+        self.deferred: frozenset[DeferralReason] = frozenset()
+        self.reported = 0  # highest revision of any report
+        self.started: tuple[int, float] = (0, 0.0)  # revision and Unix time
+        self.ended = 0
+        self.end_status: WorkloadStatus | None = None
+        self.node_lost: tuple[int, float, str] = (0, 0.0, "")  # revision, Unix time and message of a loss of its node
+        self.charged: Holding | None = None  # derived: what the site's capacity is charged with
+        self.waiting: Waiting | None = None  # derived: its place in the queue
+
+    # ------------------------------------------------------------------------------------------------------ facts
+
+    def on_placed(self, event: JobPlaced) -> None:
+        """The CMO put the job here."""
+        if self.placed is None or event.revision > self.placed.revision:
+            self.placed = event
+
+    def on_withdrawn(self, event: PlacementWithdrawn) -> None:
+        """The CMO took a placement back."""
+        self.withdrawn = max(self.withdrawn, event.revision)
+        if event.revision > self.released:
+            self.to_withdraw |= {event.revision}
+
+    def on_finished(self, event: JobFinished) -> None:
+        """The job is over, whatever its last placement was."""
+        self.finished = event
+
+    def on_allocated(self, event: JobAllocated) -> None:
+        """An own decision, read back."""
+        if event.revision > self.allocated:
+            self.allocated = event.revision
+            self.holding = Holding(event)
+
+    def on_deferred(self, event: AllocationDeferred) -> None:
+        """An own decision, read back."""
+        if event.revision > self.deferred_revision:
+            self.deferred_revision, self.deferred = event.revision, frozenset()
+        if event.revision == self.deferred_revision:
+            self.deferred |= {event.reason}
+
+    def on_released(self, event: AllocationReleased) -> None:
+        """An own decision, read back."""
+        if event.revision > self.released:
+            self._release(event.revision, event.reason)
+
+    def on_reported(self, event: WorkloadReported) -> None:
+        """The actuator says what became of the workload."""
+        revision = event.revision
+        self.reported = max(self.reported, revision)
+        if event.status == "started":
+            if revision > self.started[0]:
+                self.started = (revision, (event.started_at or event.at).timestamp())
+            return
+        if revision > self.ended:
+            self.ended, self.end_status = revision, event.status
+        if event.reason is WorkloadReason.NODE_LOST and revision > self.node_lost[0]:
+            self.node_lost = (revision, event.at.timestamp(), event.message)
+
+    # ------------------------------------------------------------------------------------------------ what follows
+
+    def is_over(self, revision: int) -> bool:
+        """Whether nothing runs under ``revision`` any more.
+
+        A later report, allocation or placement at this site proves it as well as the report itself: nothing is placed,
+        admitted or started anew before its predecessor ended. The proof may come first, or alone: topics overtake each
+        other, and compaction keeps only the last record of a key.
+        """
+        return (
+            self.ended >= revision
+            or self.reported > revision
+            or self.allocated > revision
+            or self.released > revision
+            or self.finished is not None
+            or (self.placed is not None and self.placed.revision > revision)
+            or (self.released == revision and self.released_reason in _ENDED_BY_ITSELF)
+        )
+
+    @property
+    def stopping(self) -> bool:
+        """It was told to stop and still holds what it held."""
+        return self.holding is not None and self.released >= self.holding.revision
+
+    @property
+    def unknown_holding(self) -> bool:
+        """Told to stop and not over, but compaction has dropped the record of what it holds, if it holds anything."""
+        return self.released > self.allocated and self.released != self.never_held and not self.is_over(self.released)
+
+    def admissible(self) -> JobPlaced | None:
+        """The placement that may still be admitted (from its start time on), or None."""
+        placed = self.placed
+        if placed is None or self.finished is not None:
+            return None
+        if placed.revision <= max(self.withdrawn, self.allocated, self.released, self.reported):
+            return None
+        return placed
+
+    def due_releases(self) -> list[tuple[int, ReleaseReason]]:
+        """What must be released now, lowest revision first."""
+        due: dict[int, ReleaseReason] = {}
+        holding = self.holding
+        if holding is not None and holding.revision > self.released:
+            reason = self._release_reason(holding.revision)
+            if reason is not None:
+                due[holding.revision] = reason
+        for revision in self.to_withdraw:
+            due.setdefault(revision, ReleaseReason.WITHDRAWN)
+        return sorted(due.items())
+
+    def _release_reason(self, revision: int) -> ReleaseReason | None:
+        if self.ended == revision and self.end_status == "succeeded":
+            return ReleaseReason.FINISHED
+        if self.ended == revision and self.end_status == "failed":
+            return ReleaseReason.FAILED
+        if self.withdrawn >= revision:
+            return ReleaseReason.WITHDRAWN
+        if self.finished is not None and self.finished.revision == revision and self.finished.outcome == "succeeded":
+            return ReleaseReason.FINISHED
+        return ReleaseReason.FAILED if self.is_over(revision) else None
+
+    # ---------------------------------------------------------------------------------------------- own decisions
+
+    def note_release(self, revision: int, reason: ReleaseReason) -> None:
+        """A release was decided. Unlike one that is read back, it is known whether there was anything to release."""
+        if revision > self.allocated:
+            self.never_held = revision
+        self._release(revision, reason)
+
+    def _release(self, revision: int, reason: ReleaseReason) -> None:
+        self.released, self.released_reason = revision, reason
+        self.to_withdraw = frozenset(r for r in self.to_withdraw if r > revision)
+
+    def note_allocation(self, holding: Holding) -> None:
+        """An admission was decided."""
+        self.allocated, self.holding = holding.revision, holding
+        self.waiting = None
+
+    def note_deferral(self, revision: int, reason: DeferralReason) -> bool:
+        """A wait was explained; False when it had been before."""
+        if revision != self.deferred_revision:
+            self.deferred_revision, self.deferred = revision, frozenset()
+        if reason in self.deferred:
+            return False
+        self.deferred |= {reason}
+        return True
+
+    @property
+    def latest_revision(self) -> int:
+        """The highest revision that anything known speaks of."""
+        return max(
+            self.placed.revision if self.placed else 0,
+            self.withdrawn,
+            self.allocated,
+            self.released,
+            self.reported,
+            self.finished.revision if self.finished else 0,
+        )

@@ -1,0 +1,157 @@
+"""A site's capacity and who holds it: charges allocations, whether or not the inventory that they name is known yet."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.drm.core.capacity import Capacity, Inventory, Mask
+from services.drm.core.occupancy import Occupancy
+from services.drm.model import Holding, Quota
+
+if TYPE_CHECKING:
+    from services.drm.model import Demand, Quotas
+    from solyx.events import SiteObserved
+    from solyx.events.site import Node
+
+_NOTHING = Quota()
+
+
+class Pool:
+    """Nodes, what is free on them, and use by tenant.
+
+    ``version`` grows with every change that may alter a decision; ``growth`` with every change after which something may
+    fit that did not before.
+    """
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
+        self.version = 0
+        self.growth = 0
+        self.inventory: Inventory | None = None
+        self.free = Capacity.empty(Inventory(()), np.zeros(0, dtype=np.bool_))
+        self.occupancy = Occupancy(0, 0)
+        self.holdings: dict[str, Holding] = {}  # by job id
+        self._nodes: tuple[Node, ...] = ()
+        self._used: dict[str, tuple[int, int]] = {}  # tenant → CPU and accelerators, in thousandths
+        self._observed_at_s = float("-inf")
+        self._lost = False
+        self._lost_at_s = float("-inf")
+        self._lost_nodes: dict[str, float] = {}  # name → Unix time of the loss
+
+    # --------------------------------------------------------------------------------------------------- inventory
+
+    def observe(self, event: SiteObserved) -> None:
+        """A newer inventory replaces the one at hand; allocations stay."""
+        observed_at_s = event.observed_at.timestamp()
+        if observed_at_s < self._observed_at_s:
+            return
+        self._observed_at_s, self._lost = observed_at_s, event.lost
+        if event.lost:
+            self._lost_at_s = observed_at_s
+        back = {node.name for node in event.nodes if node.ready}
+        self._lost_nodes = {
+            name: at_s for name, at_s in self._lost_nodes.items() if not (at_s < observed_at_s and name in back)
+        }
+        if self.inventory is None or self._nodes != event.nodes:
+            self._nodes, self.inventory = event.nodes, Inventory(event.nodes)
+            self._rebuild(self.inventory)
+        self._reopen()
+
+    def lose_nodes(self, holding: Holding, at_s: float, message: str) -> None:
+        """A workload was lost with its node: nothing new starts there until a newer inventory says that it is ready.
+
+        Of a gang's nodes it is those that the message names; all of them where it names none.
+        """
+        nodes = {pod.node for pod in holding.pods}
+        words = set(re.findall(r"[\w.-]+", message))
+        for name in {node for node in nodes if node in words} or nodes:
+            self._lost_nodes[name] = max(at_s, self._lost_nodes.get(name, at_s))
+        self._reopen()
+
+    def outlived(self, holding: Holding) -> bool:
+        """The site was declared lost and fenced after this was allocated: nothing of it runs any more."""
+        return holding.decided_at_s < self._lost_at_s
+
+    def _rebuild(self, inventory: Inventory) -> None:
+        self.free = Capacity.empty(inventory, inventory.ready)
+        self.occupancy = Occupancy(len(inventory.names), inventory.width)
+        for holding in self.holdings.values():
+            holding.spots = inventory.spots(holding.pods)
+            self.free.take(holding.demand, holding.spots)
+            self.occupancy.add(holding)
+
+    def _reopen(self) -> None:
+        if self.inventory is None:
+            return
+        is_open: Mask = self.inventory.ready.copy()
+        if self._lost:
+            is_open[:] = False
+        for name, at_s in self._lost_nodes.items():
+            if name in self.inventory.rows and at_s >= self._observed_at_s:
+                is_open[self.inventory.rows[name]] = False
+        self.free.open = is_open
+        self._changed(grown=True)
+
+    # ---------------------------------------------------------------------------------------------------- holdings
+
+    def charge(self, holding: Holding) -> None:
+        """Take what the allocation holds. One that is read back gets its spots here."""
+        if self.inventory is not None:
+            if not holding.spots:
+                holding.spots = self.inventory.spots(holding.pods)
+            self.free.take(holding.demand, holding.spots)
+            self.occupancy.add(holding)
+        self.holdings[holding.job_id] = holding
+        self._use(holding, 1)
+        self._changed(grown=False)
+
+    def discharge(self, holding: Holding) -> None:
+        """Give back what it held."""
+        if self.inventory is not None:
+            self.free.give(holding.demand, holding.spots)
+            self.occupancy.remove(holding)
+        del self.holdings[holding.job_id]
+        self._use(holding, -1)
+        self._changed(grown=True)
+
+    def set_end(self, holding: Holding, end_s: float) -> None:
+        """It is expected to end at another time."""
+        if end_s != holding.end_s:
+            holding.end_s = end_s
+            self.occupancy.set_end(holding)
+            self._changed(grown=False)
+
+    def _use(self, holding: Holding, sign: int) -> None:
+        cpu, gpu = self._used.get(holding.tenant, (0, 0))
+        demand = holding.demand
+        used = (cpu + sign * demand.total_cpu_milli, gpu + sign * demand.total_gpu_milli)
+        if any(used):
+            self._used[holding.tenant] = used
+        else:
+            self._used.pop(holding.tenant, None)
+
+    def used(self, tenant: str) -> tuple[int, int]:
+        """CPU and accelerators that a tenant holds, in thousandths."""
+        return self._used.get(tenant, (0, 0))
+
+    def over_quota(self, tenant: str, demand: Demand) -> str | None:
+        """Which quota the gang would break, in words, or None."""
+        quota = self._quotas.get(tenant, _NOTHING)
+        cpu, gpu = self.used(tenant)
+        asked = (
+            (cpu, demand.total_cpu_milli, quota.cpu_milli, "CPU"),
+            (gpu, demand.total_gpu_milli, quota.gpu_milli, "GPU"),
+        )
+        for used, more, limit, unit in asked:
+            if limit is not None and more and used + more > limit:
+                return (
+                    f"{tenant} holds {used / 1000:g} of its {limit / 1000:g} {unit} here and asks for {more / 1000:g}"
+                )
+        return None
+
+    def _changed(self, *, grown: bool) -> None:
+        self.version += 1
+        self.growth += grown

@@ -1,0 +1,176 @@
+"""Who waits at a site: for the start time, and then for admission.
+
+The simple structure is one list, sorted by priority, submission and id, of which every pass looks at every job. Equal to it,
+but independent of the queue's length: lanes of jobs that fit or do not fit together (same tenant, same demand). When the
+first of a lane does not fit, no other of the lane does, and all lanes of that demand are left alone until capacity grows.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from bisect import insort
+from typing import TYPE_CHECKING, TypeAlias
+
+from services.drm.model import demand_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from services.drm.core.job import JobState
+    from services.drm.model import Demand, Quotas
+    from solyx.events import DeferralReason, JobPlaced
+
+Order: TypeAlias = tuple[int, float, str, int]
+"""Priority (negated), submission (Unix time), job id, and a serial number that makes it unique."""
+
+
+class Waiting:
+    """One placement that waits to be admitted."""
+
+    __slots__ = ("alive", "demand", "duration_s", "job", "lane", "order", "placed", "start_s")
+
+    def __init__(self, job: JobState, placed: JobPlaced, serial: int) -> None:
+        spec = placed.spec
+        self.job, self.placed, self.demand = job, placed, demand_of(spec)
+        self.order: Order = (-spec.priority, placed.submitted_at.timestamp(), placed.job_id, serial)
+        self.start_s = placed.start_at.timestamp()
+        self.duration_s = spec.duration_estimate_s
+        self.lane: Lane | None = None  # None: its start time has not come
+        self.alive = True  # False: admitted or taken back; queues drop it when they come across it
+
+
+class Fit:
+    """Where a demand was seen not to fit; shared by all lanes of the demand."""
+
+    __slots__ = ("hopeless_since", "unfit_beside", "unfit_since")
+
+    def __init__(self) -> None:
+        self.unfit_since = -1  # at this growth of capacity, in what was free
+        self.hopeless_since = -1  # at this growth, on the ready nodes even with nothing on them
+        self.unfit_beside: object = None  # beside this reservation
+
+
+class Lane:
+    """Waiting jobs of one demand, whose estimates are within a factor of two; of one tenant where it has a quota."""
+
+    def __init__(self, tenant: str, demand: Demand, fit: Fit) -> None:
+        self.tenant, self.demand, self.fit = tenant, demand, fit
+        self.entries: list[tuple[Order, Waiting]] = []
+        self.arrived: list[Waiting] = []  # in order of arrival: who has been told why it waits
+        self.told: dict[DeferralReason, int] = {}  # how far into ``arrived``
+        self.alive = 0
+        self.start = 0
+        self.shortest_s = math.inf  # at most the shortest estimate of those that wait
+
+    def first(self, position: int = 0) -> int | None:
+        """The position of the first that still waits, from ``position`` on."""
+        position = max(position, self.start)
+        entries, end = self.entries, len(self.entries)
+        from_start = position == self.start
+        while position < end and not entries[position][1].alive:
+            position += 1
+        if from_start:
+            self.start = position
+        return position if position < end else None
+
+    def first_within(self, duration_s: float, position: int) -> int | None:
+        """The position of the first whose estimate is at most ``duration_s``, from ``position`` on."""
+        if self.shortest_s > duration_s:
+            return None
+        entries = self.entries
+        for index in range(position, len(entries)):
+            waiting = entries[index][1]
+            if waiting.alive and waiting.duration_s <= duration_s:
+                return index
+        self.shortest_s = min((w.duration_s for _, w in entries if w.alive), default=math.inf)
+        return None
+
+    def add(self, waiting: Waiting) -> None:
+        insort(self.entries, (waiting.order, waiting), lo=self.start)
+        self.arrived.append(waiting)
+        self.shortest_s = min(self.shortest_s, waiting.duration_s)
+        self.alive += 1
+
+    def untold(self, reason: DeferralReason) -> list[Waiting]:
+        """Who has not been told of this reason; now they have."""
+        new = self.arrived[self.told.get(reason, 0) :]
+        self.told[reason] = len(self.arrived)
+        return [waiting for waiting in new if waiting.alive]
+
+    def tidy(self) -> None:
+        """Forget those that left, once they are the larger part."""
+        if len(self.entries) > 2 * self.alive + 64:
+            self.entries = [entry for entry in self.entries if entry[1].alive]
+            self.start = 0
+        if len(self.arrived) > 2 * self.alive + 64:
+            self.told = {r: sum(w.alive for w in self.arrived[:seen]) for r, seen in self.told.items()}
+            self.arrived = [waiting for waiting in self.arrived if waiting.alive]
+
+
+class Queue:
+    """All who wait at one site. ``version`` grows when somebody comes or is taken back."""
+
+    def __init__(self, quotas: Quotas) -> None:
+        self.version = 0
+        self._quotas = quotas
+        self._fits: dict[Demand, Fit] = {}
+        self.length = 0  # waiting for admission; those before their start time are not counted
+        self._serial = 0
+        self._starts: list[tuple[float, int, Waiting]] = []
+        self._left = 0  # of those before their start time, how many were taken back
+        self._lanes: dict[tuple[str, Demand, int], Lane] = {}
+
+    def add(self, job: JobState, placed: JobPlaced) -> Waiting:
+        """Wait for the start time first."""
+        self._serial += 1
+        waiting = Waiting(job, placed, self._serial)
+        heapq.heappush(self._starts, (waiting.start_s, self._serial, waiting))
+        return waiting
+
+    def start_due(self, now_s: float) -> None:
+        """Whoever's start time has come waits for admission."""
+        while self.is_due(now_s):
+            waiting = heapq.heappop(self._starts)[2]
+            if not waiting.alive:
+                self._left = max(self._left - 1, 0)
+                continue
+            tenant = waiting.placed.tenant if waiting.placed.tenant in self._quotas else ""
+            key = (tenant, waiting.demand, math.frexp(waiting.duration_s)[1])
+            lane = self._lanes.get(key)
+            if lane is None:
+                fit = self._fits.setdefault(waiting.demand, Fit())
+                lane = self._lanes[key] = Lane(tenant, waiting.demand, fit)
+            lane.add(waiting)
+            waiting.lane = lane
+            self.length += 1
+            self.version += 1
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether somebody's start time has come."""
+        return bool(self._starts) and self._starts[0][0] <= now_s
+
+    def remove(self, waiting: Waiting) -> None:
+        """It was admitted or taken back."""
+        waiting.alive = False
+        if waiting.lane is not None:
+            waiting.lane.alive -= 1
+            self.length -= 1
+            self.version += 1
+            return
+        self._left += 1
+        if self._left > len(self._starts) // 2 + 64:
+            self._starts = [entry for entry in self._starts if entry[2].alive]
+            heapq.heapify(self._starts)
+            self._left = 0
+
+    def lanes(self) -> Iterable[Lane]:
+        """The lanes in which somebody waits."""
+        empty = [key for key, lane in self._lanes.items() if not lane.alive]
+        for key in empty:
+            del self._lanes[key]
+        if len(self._fits) > 2 * len(self._lanes) + 64:
+            self._fits = {lane.demand: lane.fit for lane in self._lanes.values()}
+        for lane in self._lanes.values():
+            lane.tidy()
+        return self._lanes.values()

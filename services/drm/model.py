@@ -1,0 +1,117 @@
+"""The values of resource management at a site: what a job demands, a tenant's quota, who holds what until when."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from solyx.events import DeviceRequest, JobAllocated, PodAssignment, Resources
+from solyx.events.event import Model
+from solyx.events.job import NonNegativeInt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from solyx.events import JobSpec
+
+WHOLE = 1000
+"""The share of a whole device, in thousandths."""
+IMMINENT = float("-inf")
+"""The estimated end of a workload that was told to stop: as good as now."""
+
+
+class Quota(Model, frozen=True, kw_only=True):
+    """The most that one tenant holds at one site; None: unlimited."""
+
+    cpu_milli: NonNegativeInt | None = None
+    gpu_milli: NonNegativeInt | None = None  # accelerators of any kind
+
+
+Quotas: TypeAlias = "Mapping[str, Quota]"
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """A gang: ``parallelism`` equal pods that start together or not at all. Equal demands fit in the same places."""
+
+    cpu_milli: int  # of each pod, like the next two
+    memory_bytes: int
+    devices: tuple[DeviceRequest, ...]  # the most constrained request first
+    parallelism: int
+
+    @property
+    def total_cpu_milli(self) -> int:
+        """Of all pods."""
+        return self.cpu_milli * self.parallelism
+
+    @property
+    def total_gpu_milli(self) -> int:
+        """Of all pods, accelerators of any kind."""
+        return sum(request.count * request.share_milli for request in self.devices) * self.parallelism
+
+    def words(self) -> str:
+        """For people: ``2 pods of 4 CPU, 8.0 GiB, 1 gpu``."""
+        parts = [f"{self.cpu_milli / 1000:g} CPU", f"{self.memory_bytes / 2**30:.1f} GiB"]
+        for request in self.devices:
+            models = f" ({' or '.join(request.models)})" if request.models else ""
+            parts.append(f"{request.count * request.share_milli / WHOLE:g} {request.kind}{models}")
+        return f"{self.parallelism} pod{'s' if self.parallelism > 1 else ''} of {', '.join(parts)}"
+
+
+@lru_cache(maxsize=4096)
+def _demand(resources: Resources, parallelism: int) -> Demand:
+    # Requests that name models go first: one that takes any device must not take the only one that another may use.
+    devices = sorted(resources.devices, key=lambda r: (not r.models, len(r.models), -r.share_milli, -r.count))
+    return Demand(
+        cpu_milli=resources.cpu_milli,
+        memory_bytes=resources.memory_bytes,
+        devices=tuple(devices),
+        parallelism=parallelism,
+    )
+
+
+def demand_of(spec: JobSpec) -> Demand:
+    """What a job asks of a site."""
+    return _demand(spec.resources, spec.parallelism)
+
+
+class Spot(msgspec.Struct, frozen=True):
+    """A place for one pod: the row of a node, and the columns of its devices with the share of each."""
+
+    node: int
+    devices: tuple[tuple[int, int], ...]
+
+
+class Holding:
+    """What one allocation holds, from its decision to the report that its workload ended.
+
+    ``spots`` are the pods in terms of the inventory at hand; pods on nodes that it does not know are left out.
+    """
+
+    __slots__ = (
+        "decided_at_s",
+        "demand",
+        "duration_s",
+        "end_s",
+        "job_id",
+        "pods",
+        "preemptible",
+        "priority",
+        "revision",
+        "rows",
+        "spots",
+        "tenant",
+    )
+
+    def __init__(self, event: JobAllocated, spots: tuple[Spot, ...] = ()) -> None:
+        spec = event.spec
+        self.job_id, self.tenant, self.revision = event.job_id, event.tenant, event.revision
+        self.demand = demand_of(spec)
+        self.pods: tuple[PodAssignment, ...] = event.pods
+        self.spots = spots
+        self.priority, self.preemptible = spec.priority, spec.preemptible
+        self.duration_s = spec.duration_estimate_s
+        self.decided_at_s = event.decided_at.timestamp()
+        self.end_s = self.decided_at_s + self.duration_s  # estimated; Unix time
+        self.rows: tuple[list[int], list[int]] = ([], [])  # where the occupancy table keeps its pods and devices

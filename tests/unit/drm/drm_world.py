@@ -1,0 +1,257 @@
+"""A site around the DRM's core: builders, and an actuator's view that keeps its own books and objects to every wrong decision."""
+
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+
+from services.drm.core import DrmCore
+from services.drm.model import Quota
+from solyx.events import (
+    AllocationDeferred,
+    AllocationReleased,
+    CostBreakdown,
+    DeviceGroup,
+    DeviceRequest,
+    Event,
+    FinishReason,
+    JobAllocated,
+    JobFinished,
+    JobPlaced,
+    JobSpec,
+    Node,
+    PlacementReason,
+    PlacementWithdrawn,
+    Resources,
+    SiteObserved,
+    WithdrawalReason,
+    WorkloadReason,
+    WorkloadReported,
+)
+
+T0 = datetime(2023, 6, 1, tzinfo=UTC)
+GIB = 2**30
+SITE = "north"
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def node(name: str, *, cpu: float = 8, memory_gib: int = 32, gpus: int = 0, model: str = "A100", ready: bool = True):
+    devices = (DeviceGroup(model=model, count=gpus),) if gpus else ()
+    return Node(name=name, cpu_milli=int(cpu * 1000), memory_bytes=memory_gib * GIB, devices=devices, ready=ready)
+
+
+def observed(*nodes: Node, seconds: float = 0, site: str = SITE, lost: bool = False) -> SiteObserved:
+    return SiteObserved(site=site, observed_at=at(seconds), nodes=nodes, lost=lost)
+
+
+def gpu(share: float = 1, *, models: tuple[str, ...] = (), count: int = 1) -> DeviceRequest:
+    return DeviceRequest(models=models, count=count, share_milli=int(share * 1000))
+
+
+def job_spec(
+    *,
+    cpu: float = 1,
+    memory_gib: int = 1,
+    devices: tuple[DeviceRequest, ...] = (),
+    pods: int = 1,
+    duration: float = 100,
+    priority: int = 0,
+    preemptible: bool = False,
+) -> JobSpec:
+    return JobSpec(
+        name="job",
+        image="image",
+        resources=Resources(cpu_milli=int(cpu * 1000), memory_bytes=memory_gib * GIB, devices=devices),
+        duration_estimate_s=duration,
+        parallelism=pods,
+        priority=priority,
+        preemptible=preemptible,
+    )
+
+
+def placed(
+    job_id: str,
+    spec: JobSpec | None = None,
+    *,
+    revision: int = 1,
+    start: float = 0,
+    submitted: float = 0,
+    tenant: str = "lab",
+    site: str = SITE,
+) -> JobPlaced:
+    return JobPlaced(
+        job_id=job_id,
+        tenant=tenant,
+        spec=spec or job_spec(),
+        submitted_at=at(submitted),
+        site=site,
+        start_at=at(start),
+        revision=revision,
+        reason=PlacementReason.LEAST_COST,
+        cost=CostBreakdown(),
+        decided_at=at(submitted),
+    )
+
+
+def withdrawn(placement: JobPlaced, reason: WithdrawalReason = WithdrawalReason.CANCELLED) -> PlacementWithdrawn:
+    return PlacementWithdrawn(
+        job_id=placement.job_id,
+        tenant=placement.tenant,
+        spec=placement.spec,
+        submitted_at=placement.submitted_at,
+        site=placement.site,
+        revision=placement.revision,
+        reason=reason,
+        decided_at=placement.decided_at,
+    )
+
+
+def reported(
+    decision: JobAllocated | AllocationReleased | JobPlaced,
+    status: str,
+    *,
+    seconds: float = 0,
+    reason: WorkloadReason = WorkloadReason.COMPLETED,
+    message: str = "",
+) -> WorkloadReported:
+    return WorkloadReported(
+        job_id=decision.job_id,
+        tenant=decision.tenant,
+        site=decision.site,
+        revision=decision.revision,
+        status=status,  # pyright: ignore[reportArgumentType]
+        reason=reason,
+        message=message,
+        started_at=at(seconds) if status == "started" else None,
+        at=at(seconds),
+    )
+
+
+def finished(placement: JobPlaced, outcome: str = "succeeded", *, seconds: float = 0) -> JobFinished:
+    return JobFinished(
+        job_id=placement.job_id,
+        tenant=placement.tenant,
+        site=placement.site,
+        revision=placement.revision,
+        outcome=outcome,  # pyright: ignore[reportArgumentType]
+        reason=FinishReason.COMPLETED,
+        finished_at=at(seconds),
+    )
+
+
+class World:
+    """A core, everything it was told and said, and the books of what must be true."""
+
+    def __init__(self, *nodes: Node, quotas: dict[str, Quota] | None = None) -> None:
+        self.quotas = quotas or {}
+        self.core = DrmCore(self.quotas)
+        self.seconds = 0.0
+        self.history: dict[str, list[Event]] = defaultdict(list)  # topic → events, in order
+        self.nodes: dict[str, Node] = {}
+        self.running: dict[str, JobAllocated] = {}  # job → allocation whose end was not reported
+        self.released: Counter[tuple[str, int]] = Counter()
+        self.allocated: Counter[tuple[str, int]] = Counter()
+        if nodes:
+            self.tell(observed(*nodes))
+
+    def tell(self, *events: Event) -> None:
+        for event in events:
+            self.history[event.TOPIC].append(event)
+            self.core.fold(event)
+            match event:
+                case SiteObserved():
+                    self.nodes = {n.name: n for n in event.nodes}
+                case WorkloadReported(job_id=job_id, revision=revision, status=status):
+                    holder = self.running.get(job_id)
+                    if status != "started" and holder is not None and holder.revision <= revision:
+                        del self.running[job_id]
+                case _:
+                    pass
+
+    def decide(self, seconds: float | None = None) -> list[Event]:
+        if seconds is not None:
+            self.seconds = seconds
+        decisions = self.core.decide(at(self.seconds))
+        for decision in decisions:
+            self.history[decision.TOPIC].append(decision)
+            match decision:
+                case JobAllocated():
+                    self._check_allocation(decision)
+                case AllocationReleased(job_id=job_id, revision=revision):
+                    self.released[job_id, revision] += 1
+                    assert self.released[job_id, revision] == 1, f"{job_id}.{revision} released twice"
+                case _:
+                    pass
+        return decisions
+
+    def _check_allocation(self, event: JobAllocated) -> None:
+        self.allocated[event.job_id, event.revision] += 1
+        assert self.allocated[event.job_id, event.revision] == 1, f"{event.job_id}.{event.revision} allocated twice"
+        assert event.job_id not in self.running, f"{event.job_id} admitted while it still runs"
+        assert len(event.pods) == event.spec.parallelism, "a part of a gang was admitted"
+        for pod in event.pods:
+            assert self.nodes[pod.node].ready, f"{pod.node} is not ready"
+            for request in event.spec.resources.devices:
+                fitting = [
+                    d
+                    for d in pod.devices
+                    if d.kind == request.kind
+                    and d.share_milli == request.share_milli
+                    and (not request.models or d.model in request.models)
+                ]
+                assert len(fitting) >= request.count, f"{pod} does not answer {request}"
+            assert len(pod.devices) == sum(r.count for r in event.spec.resources.devices)
+        self.running[event.job_id] = event
+        self.check_books({pod.node for pod in event.pods})
+        quota = self.quotas.get(event.tenant, Quota())
+        mine = [a for a in self.running.values() if a.tenant == event.tenant]
+        cpu = sum(a.spec.resources.cpu_milli * a.spec.parallelism for a in mine)
+        gpus = sum(a.spec.resources.gpu_milli * a.spec.parallelism for a in mine)
+        assert quota.cpu_milli is None or cpu <= quota.cpu_milli, "CPU quota exceeded"
+        assert quota.gpu_milli is None or gpus <= quota.gpu_milli, "GPU quota exceeded"
+
+    def check_books(self, names: set[str]) -> None:
+        """No more is in use on these nodes than they have."""
+        used: Counter[tuple[str, ...]] = Counter()
+        for allocation in self.running.values():
+            for pod in allocation.pods:
+                used[pod.node, "cpu"] += allocation.spec.resources.cpu_milli
+                used[pod.node, "memory"] += allocation.spec.resources.memory_bytes
+                for device in pod.devices:
+                    used[pod.node, device.kind, device.model, str(device.index)] += device.share_milli
+        for (name, *what), amount in used.items():
+            if name not in names:
+                continue
+            match what:
+                case ["cpu"]:
+                    limit = self.nodes[name].cpu_milli
+                case ["memory"]:
+                    limit = self.nodes[name].memory_bytes
+                case [kind, model, index]:
+                    groups = self.nodes[name].devices
+                    count = sum(g.count for g in groups if (g.kind, g.model) == (kind, model))
+                    limit = 1000 if int(index) < count else 0
+                case _:
+                    raise AssertionError(what)
+            assert amount <= limit, f"{name} {what}: {amount} of {limit}"
+
+    def end(self, job_id: str, status: str = "succeeded", **more: object) -> None:
+        """The actuator reports the end of what runs."""
+        self.tell(reported(self.running[job_id], status, seconds=self.seconds, **more))  # pyright: ignore[reportArgumentType]
+
+
+def allocations(decisions: list[Event]) -> dict[str, JobAllocated]:
+    return {d.job_id: d for d in decisions if isinstance(d, JobAllocated)}
+
+
+def deferrals(decisions: list[Event]) -> dict[str, AllocationDeferred]:
+    return {d.job_id: d for d in decisions if isinstance(d, AllocationDeferred)}
+
+
+def releases(decisions: list[Event]) -> list[tuple[str, int, str]]:
+    return [(d.job_id, d.revision, str(d.reason)) for d in decisions if isinstance(d, AllocationReleased)]
+
+
+def nodes_of(event: JobAllocated) -> list[str]:
+    return [pod.node for pod in event.pods]
