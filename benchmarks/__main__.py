@@ -1,0 +1,49 @@
+"""``python -m benchmarks NAME [--json FILE] [--check]``: measure, print a table, compare with the targets."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.harness import load_targets, shortfalls, show, write_json
+
+BENCHMARKS = {
+    "pipeline": "submission rate, submit-to-allocation latency, records/s and memory of each service, start-up",
+    "metrics": "metric samples into feature windows, through a real broker, one worker",
+    "chaos": "5,000 jobs while each service and the broker are killed: jobs lost and doubled",
+}
+
+
+def main() -> int:
+    """Run one benchmark; exit 1 with --check when a figure falls short."""
+    listing = "\n".join(f"  {name:10} {text}" for name, text in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"Measure Solyx on this machine, with a real broker and a real database.\n\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=BENCHMARKS, metavar="NAME", help="which one")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    parser.add_argument(
+        "--check", action="store_true", help="exit 1 when a figure falls short of benchmarks/targets.toml"
+    )
+    options = parser.parse_args()
+
+    console = Console()
+    targets = load_targets().get(options.name, {})
+    figures = importlib.import_module(f"benchmarks.{options.name}").measure(console)
+    show(options.name, figures, targets, console)
+    if options.json:
+        write_json(options.json, options.name, figures)
+    missing = shortfalls(figures, targets)
+    for line in missing:
+        console.print(f"[red]short[/red] {line}", highlight=False)
+    return 1 if options.check and missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
