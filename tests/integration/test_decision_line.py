@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -63,7 +63,7 @@ class Line:
         ]
         self.runners = [ServiceRunner(role, settings, self.bus, self.clock) for role, settings in roles]
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> Self:
         self.targets.__enter__()
         for runner in self.runners:
             runner.start()
