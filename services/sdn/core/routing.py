@@ -158,7 +158,7 @@ class SdnCore:
             return []  # nothing is known of the network: to call it disconnected would be a guess
         due = self._urgent.take(self._pairs())
         interval = timedelta(seconds=self._policy.evaluation_interval_s)
-        if self._evaluated_at is None or now >= self._evaluated_at + interval:
+        if self._routine and (self._evaluated_at is None or now >= self._evaluated_at + interval):
             due |= self._routine.take(self._pairs())
             self._evaluated_at = now
         known = [pair for pair in sorted(due) if pair[0] in self._sites and pair[1] in self._sites]
@@ -196,6 +196,8 @@ class SdnCore:
             if route is not None:
                 self._routes[pair] = route
                 decided.append(route)
+                # A repair keeps what still works; what would be better than that is looked for when the route may change.
+                heapq.heappush(self._wakes, (now + timedelta(seconds=self._policy.dwell_s), pair))
                 if pair in demands:
                     self._routine.add_all()  # its traffic goes elsewhere now
         return decided

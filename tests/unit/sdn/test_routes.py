@@ -76,6 +76,21 @@ def test_a_path_without_backup_gets_one_when_there_is_one(diamond):
     assert diamond.route("a", "z").backup == ("a", "c", "z")
 
 
+def test_a_path_that_lost_its_backup_is_left_later_for_one_that_can_be_protected(network):
+    """A repair keeps the path; the pair of disjoint paths that exists beside it is found when the route may change again."""
+    for a, b, latency_ms in (("a", "b", 1), ("b", "c", 1), ("c", "z", 1), ("a", "c", 5), ("b", "z", 5), ("a", "z", 20)):
+        network.link(a, b, latency_ms=latency_ms)
+    network.site("a", "z")
+    network.wait()
+    assert (network.route("a", "z").path, network.route("a", "z").backup) == (("a", "b", "c", "z"), ("a", "z"))
+    network.wait(1)
+    network.link("a", "z", up=False)
+    network.wait()
+    assert (network.route("a", "z").path, network.route("a", "z").backup) == (("a", "b", "c", "z"), ())
+    network.wait(600)
+    assert {network.route("a", "z").path, network.route("a", "z").backup} == {("a", "b", "z"), ("a", "c", "z")}
+
+
 def test_a_link_that_comes_up_again_is_used_only_after_a_while(diamond):
     diamond.wait(1)
     diamond.link("a", "b", up=False)
@@ -132,6 +147,9 @@ def test_counters_alone_wait_for_the_evaluation_interval(make_network):
         network.link(a, b, latency_ms=latency_ms)
     network.site("a", "z")
     assert len(network.wait()) == 2
+    network.wait(1)
+    network.link("b", "z", load=0.3)
+    assert network.wait() == []  # evaluated, and not worth a change
     network.wait(1)
     network.link("b", "z", load=0.95)
     assert network.wait(98) == []
