@@ -90,8 +90,7 @@ class Span:
 class Commitment:
     """What one job takes where and when."""
 
-    site: int
-    start_s: float
+    site: Site
     end_s: float
     span: Span
     demand: Demand
@@ -102,7 +101,7 @@ class Ledger:
     """Free capacity as an array over (site, hour, resource), and the commitments that it is short of."""
 
     def __init__(self) -> None:
-        self._base = 0  # hour of slot 0; 0: not yet known
+        self._base = 0  # hour of slot 0
         self._pools: list[Pool] = []
         self._capacity: Ints = np.zeros((0, FIRST_POOL), np.int64)  # site × resource
         self._limit: Ints = np.zeros((0, SLOTS, FIRST_POOL), np.int64)  # × 3600
@@ -130,23 +129,19 @@ class Ledger:
 
     def advance(self, now_s: float) -> None:
         """Let the hours before the present go."""
-        hour = int(now_s // SLOT_S)
-        if self._base == 0:
-            self._base = hour
-            return
-        passed = hour - self._base
-        if passed <= ROLL_AFTER:
-            return
-        self._base = hour
-        self._caps = {
-            site: kept for site, caps in self._caps.items() if (kept := [cap for cap in caps if cap[1] > hour])
-        }
-        self._rebuild()
+        if int(now_s // SLOT_S) - self._base > ROLL_AFTER:
+            self._base = int(now_s // SLOT_S)
+            self._caps = {
+                index: kept
+                for index, caps in self._caps.items()
+                if (kept := [cap for cap in caps if cap[1] > self._base])
+            }
+            self._rebuild()
 
-    def set_sites(self, sites: Sequence[Site], caps: dict[int, list[tuple[int, int, int]]]) -> None:
-        """Take over inventories and power caps; what is committed stays committed."""
-        self._sites = sites
-        self._caps = caps
+    def set_sites(self, sites: Sequence[Site], caps: dict[int, list[tuple[int, int, int]]], now_s: float) -> None:
+        """Take over inventories and power caps (by site: first hour, end hour, W above idle); what is committed stays."""
+        self._base = int(now_s // SLOT_S)
+        self._sites, self._caps = sites, caps
         self._rebuild()
 
     def rows(self, demand: Demand) -> Ints:
@@ -166,12 +161,12 @@ class Ledger:
             self._columns[demand] = columns
         return columns
 
-    def commit(self, key: str, *, site: int, demand: Demand, start_s: float, duration_s: float, now_s: float) -> float:
+    def commit(self, key: str, *, site: Site, demand: Demand, start_s: float, duration_s: float, now_s: float) -> float:
         """Write down a run, instead of what was written under ``key`` before; returns when it should end."""
         self.release(key)
         span = Span.of(start_s, duration_s, now_s)
         end_s = max(start_s + duration_s, now_s + 1.0)
-        commitment = Commitment(site, start_s, end_s, span, demand, self.rows(demand)[site])
+        commitment = Commitment(site, end_s, span, demand, self.rows(demand)[site.index])
         self._commitments[key] = commitment
         self._charge(commitment, -1)
         return end_s
@@ -191,7 +186,7 @@ class Ledger:
 
     def _charge(self, commitment: Commitment, sign: int) -> None:
         span, row = commitment.span, commitment.row
-        free = self._free[commitment.site]
+        free = self._free[commitment.site.index]
         first = span.first - self._base
         last = min(first + 1 + span.whole, SLOTS)
         if 0 <= first < SLOTS:
@@ -224,7 +219,7 @@ class Ledger:
         self._limit = limit
         self._free = limit.copy()
         for commitment in self._commitments.values():
-            commitment.row = self.rows(commitment.demand)[commitment.site]
+            commitment.row = self.rows(commitment.demand)[commitment.site.index]
             self._charge(commitment, -1)
 
     def _capacity_of(self, site: Site) -> list[int]:

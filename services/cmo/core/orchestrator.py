@@ -35,6 +35,7 @@ from solyx.events import (
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from services.cmo.core.sites import Site
     from solyx.events import Event, JobSpec
     from solyx.events.decision import JobOutcome
 
@@ -117,9 +118,9 @@ class CmoCore:
         decisions: list[Event] = []
         now_s = now.timestamp()
         # 1. The world: inventories, power caps, hours that are over.
-        self._ledger.advance(now_s)
         if self._inventory_changed:
             self._take_over_inventory(now_s)
+        self._ledger.advance(now_s)
         # 2. Jobs about which something was said.
         touched, self._touched = self._touched, {}
         for job_id in touched:
@@ -149,7 +150,7 @@ class CmoCore:
                 first, end = floor(event.start.timestamp() / SLOT_S), -floor(-event.end.timestamp() / SLOT_S)
                 watts = max(0, floor(event.power_cap_w - site.idle_w))
                 caps.setdefault(site.index, []).append((first, end, watts))
-        self._ledger.set_sites(self._sites.all, caps)
+        self._ledger.set_sites(self._sites.all, caps, now_s)
         if len(self._sites.all) > self._sites_seen:
             self._sites_seen = len(self._sites.all)
             self._settled_at_s = now_s + self._policy.settle_s
@@ -254,14 +255,14 @@ class CmoCore:
         if job.started and report is not None:
             start_s = (report.started_at or report.at).timestamp()
         job.committed = (job.revision, job.started)
-        end_s = self._commit(job, spec, site.index, start_s, spec.duration_estimate_s, now_s)
+        end_s = self._commit(job, spec, site, start_s, spec.duration_estimate_s, now_s)
         if job.started:
             self._timers.set(end_s, Due.USE, job.job_id, job.revision)
         else:
             self._timers.set(start_s + self._use_again_s(spec), Due.USE, job.job_id, job.revision)
             self._timers.set(start_s + self._stuck_s, Due.STUCK, job.job_id, job.revision)
 
-    def _commit(self, job: Job, spec: JobSpec, site: int, start_s: float, duration_s: float, now_s: float) -> float:
+    def _commit(self, job: Job, spec: JobSpec, site: Site, start_s: float, duration_s: float, now_s: float) -> float:
         return self._ledger.commit(
             job.job_id, site=site, demand=Demand.of(spec), start_s=start_s, duration_s=duration_s, now_s=now_s
         )
@@ -316,7 +317,7 @@ class CmoCore:
         self._withdraw(job, spec, WithdrawalReason.STUCK, now, decisions)
         self._ledger.commit(
             job.job_id + _NEXT,
-            site=self._sites.by_name[name].index,
+            site=self._sites.by_name[name],
             demand=Demand.of(spec),
             start_s=now_s,
             duration_s=spec.duration_estimate_s,

@@ -15,8 +15,6 @@ from services.cmo.core.ledger import SLOT_S, WINDOW_SLOTS
 from solyx.energy import HourlySeries, curve_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from services.cmo.model import Policy
@@ -91,7 +89,7 @@ class Outlook:
         self._series: dict[tuple[str, str], HourlySeries] = {}
         self._forecasts: dict[tuple[str, str], Forecast] = {}
         self._version = 0
-        self._made_for: tuple[int, int, int] | None = None
+        self._made_for: tuple[int, int, list[str]] | None = None
         self._prices: Prices | None = None
 
     def fold_series(self, event: EnergySeriesPublished) -> None:
@@ -112,17 +110,17 @@ class Outlook:
             self._forecasts[key] = Forecast(issued_at_s, curve_of(event.start, event.step_s, event.mean))
             self._version += 1
 
-    def prices(self, sites: Sequence[str], now_s: float) -> Prices:
+    def prices(self, sites: list[str], now_s: float) -> Prices:
         """The outlook from the present hour on."""
         hour = int(now_s // SLOT_S)
-        wanted = (hour, self._version, len(sites))
+        wanted = (hour, self._version, sites)
         if self._prices is None or self._made_for != wanted:
             for series in self._series.values() if self._made_for and self._made_for[0] != hour else ():
                 series.forget_before(hour - _KEEP_H)
             self._prices, self._made_for = self._make(sites, hour, now_s), wanted
         return self._prices
 
-    def _make(self, sites: Sequence[str], hour: int, now_s: float) -> Prices:
+    def _make(self, sites: list[str], hour: int, now_s: float) -> Prices:
         horizon = self._policy.horizon_h
         hours = horizon + WINDOW_SLOTS + 3
         price, carbon = np.zeros((len(sites), hours)), np.zeros((len(sites), hours))

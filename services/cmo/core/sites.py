@@ -59,7 +59,7 @@ class Site:
     """A site as last observed."""
 
     name: str
-    index: int  # position in every array over sites; never changes
+    index: int  # position in every array over sites; changes when a site is seen for the first time
     observed: SiteObserved
     ready: dict[Shape, int] = field(default_factory=dict[Shape, int])
     ever: dict[Shape, int] = field(
@@ -119,9 +119,11 @@ class Sites:
         """Take over a newer observation; the site if it changed in anything but its time."""
         site = self.by_name.get(event.site)
         if site is None:
-            site = Site(event.site, len(self.all), event)
-            self.by_name[event.site] = site
-            self.all.append(site)
+            site = self.by_name[event.site] = Site(event.site, 0, event)
+            # By name, not by appearance: of two sites that are equally good the same one wins after every restart.
+            self.all = sorted(self.by_name.values(), key=lambda known: known.name)
+            for index, known in enumerate(self.all):
+                known.index = index
         elif event.observed_at <= site.observed.observed_at:
             return None
         elif _same(site.observed, event):
@@ -142,7 +144,7 @@ class Sites:
         """
         allowed = self.all
         if spec.allowed_sites:
-            allowed = [self.by_name[name] for name in dict.fromkeys(spec.allowed_sites) if name in self.by_name]
+            allowed = [site for site in self.all if site.name in spec.allowed_sites]
             if not allowed:
                 names = ", ".join(spec.allowed_sites)
                 return Refuse(reason=FinishReason.UNKNOWN_SITE, message=f"no site is named {names}")

@@ -1,0 +1,346 @@
+"""What holds for the CMO whatever happens: a small world of clusters answers it at random, and the log is what is judged."""
+
+import math
+from datetime import timedelta
+from random import Random
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.cmo.core import CmoCore
+from services.cmo.model import Policy
+from solyx.events import Event, JobFinished, JobPlaced, JobSubmitted, PlacementWithdrawn, WorkloadReason
+from tests.unit.cmo.cmo_builders import (
+    T0,
+    at,
+    cancelled,
+    carbon,
+    core,
+    node,
+    placements,
+    prices,
+    report,
+    site,
+    submitted,
+)
+
+NAMES = ("a", "b", "c")
+MODEST = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(MODEST, max_examples=15)
+
+jobs_of = st.builds(
+    lambda **options: options,
+    cores=st.sampled_from([1, 2, 4, 8]),
+    memory_gib=st.sampled_from([0, 8, 48]),
+    gpus=st.sampled_from([0, 0, 1, 2]),
+    share=st.just(1000),
+    models=st.sampled_from([(), ("V100",), ("T4",), ("V100", "T4")]),
+    runs=st.sampled_from([0.1, 0.5, 1.0, 1.7, 5.0, 30.0]),
+    pods=st.sampled_from([1, 1, 2]),
+    priority=st.integers(0, 2),
+    max_delay=st.sampled_from([None, 0, 3, 24]),
+    sites=st.sampled_from([(), (), ("a",), ("b", "c"), ("mars",)]),
+)
+
+
+def batch(draws) -> list[JobSubmitted]:
+    return [submitted(f"job-{index}", **options) for index, options in enumerate(draws)]
+
+
+def world(seed=0) -> list[Event]:
+    random = Random(seed)
+    shapes = {
+        "a": (node("1", gpus=2, model="V100"), node("2")),
+        "b": (node("1", gpus=2, model="T4"),),
+        "c": (node("1"), node("2"), node("3")),
+    }
+    events: list[Event] = [site(name, *shapes[name]) for name in NAMES]
+    for name in NAMES:
+        events.append(prices(name, *[random.uniform(-20, 120) for _ in range(110)], start=-24))
+        events.append(carbon(name, *[random.uniform(50, 600) for _ in range(30)], start=-24))
+    return events
+
+
+def use_by_hour(placed: list[JobPlaced], now: float) -> dict[tuple[str, int, str], float]:
+    """Resource-hours taken of each site and hour, the present hour scaled to what is left of it; written without the ledger."""
+    use: dict[tuple[str, int, str], float] = {}
+    for one in placed:
+        start = (one.start_at - T0) / timedelta(hours=1)
+        end = start + one.spec.duration_estimate_s / 3600
+        taken = {"cpu": one.spec.resources.cpu_milli, "memory": one.spec.resources.memory_bytes}
+        for device in one.spec.resources.devices:
+            for model in ("V100", "T4", "any"):
+                if model == "any" or device.models == (model,):
+                    taken[model] = device.count * device.share_milli
+        for hour in range(math.floor(start), math.ceil(end)):
+            hours = min(end, hour + 1) - max(start, hour)
+            if hour == math.floor(now):
+                hours /= hour + 1 - now
+            for what, amount in taken.items():
+                key = (one.site, hour, what)
+                use[key] = use.get(key, 0.0) + hours * amount * one.spec.parallelism
+    return use
+
+
+CAPACITY = {
+    "a": {"cpu": 16000, "memory": 128 << 30, "V100": 2000, "T4": 0, "any": 2000},
+    "b": {"cpu": 8000, "memory": 64 << 30, "V100": 0, "T4": 2000, "any": 2000},
+    "c": {"cpu": 24000, "memory": 192 << 30, "V100": 0, "T4": 0, "any": 0},
+}
+
+
+@MODEST
+@given(st.lists(jobs_of, max_size=25), st.sampled_from([0.0, 0.25, 0.9]))
+def test_no_hour_is_given_away_twice_and_what_had_to_queue_says_so(draws, now):
+    cmo = core(*world())
+    placed: list[JobPlaced] = []
+    for part in (draws[::2], draws[1::2]):
+        for job in (submitted(f"job-{len(placed)}-{index}", **options) for index, options in enumerate(part)):
+            cmo.fold(job)
+        placed += placements(cmo.decide(at(now)))
+    fitted = [one for one in placed if "waits in the site's queue" not in one.bound_by]
+    for (name, hour, what), taken in use_by_hour(fitted, now).items():
+        # weights are rounded up to whole seconds, never down, so no tolerance is needed but for floats
+        assert taken <= CAPACITY[name][what] + 1e-6, (name, hour, what)
+
+
+@MODEST
+@given(st.lists(jobs_of, max_size=20), st.data())
+def test_a_start_is_never_too_late_for_its_deadline(draws, data):
+    jobs = [
+        submitted(
+            f"job-{index}",
+            deadline=data.draw(st.floats(0.05, 40)),
+            **{key: value for key, value in options.items() if key != "max_delay"},
+        )
+        for index, options in enumerate(draws)
+    ]
+    decided = core(*world(), *jobs).decide(T0)
+    assert len(decided) == len(jobs)
+    for one in placements(decided):
+        assert one.spec.deadline is not None
+        assert one.start_at + timedelta(seconds=one.spec.duration_estimate_s) <= one.spec.deadline
+
+
+@MODEST
+@given(st.lists(jobs_of, max_size=15), st.randoms(use_true_random=False))
+def test_the_order_in_which_a_batch_arrives_does_not_matter(draws, random):
+    jobs = batch(draws)
+    events = [*world(), *jobs]
+    expected = core(*events).decide(T0)
+    random.shuffle(events)
+    assert sorted(map(repr, core(*events).decide(T0))) == sorted(map(repr, expected))
+
+
+@MODEST
+@given(st.lists(jobs_of, max_size=12), st.booleans())
+def test_the_cost_of_every_placement_adds_up_and_no_alternative_is_cheaper(draws, one_at_a_time):
+    jobs = batch(draws)
+    cmo = core(*world(), *([] if one_at_a_time else jobs))
+    decided = cmo.decide(T0)
+    for job in jobs if one_at_a_time else ():
+        cmo.fold(job)
+        decided += cmo.decide(T0)
+    for one in placements(decided):
+        cost = one.cost
+        assert math.isclose(cost.carbon_eur, cost.carbon_kg * 0.1, abs_tol=1e-12)
+        if one.alternative is not None and "waits in the site's queue" not in one.bound_by:
+            assert one.alternative.total_eur >= cost.total_eur - 1e-6
+            assert (one.alternative.site, one.alternative.start_at) != (one.site, one.start_at)
+
+
+class Run:
+    """Clusters that do what they like within the protocol, and the log of all that was said."""
+
+    def __init__(self, random: Random, jobs: list[JobSubmitted]) -> None:
+        self.random, self.to_submit = random, list(jobs)
+        self.policy = Policy(delay_eur_per_job_h=1e-7, max_attempts=2, stuck_s=3600.0)
+        self.cmo = CmoCore(self.policy)
+        self.inputs: list[Event] = []
+        self.decisions: list[Event] = []
+        self.jobs = {job.job_id: job for job in jobs}
+        self.live: dict[str, JobPlaced] = {}
+        self.started: set[str] = set()
+        self.withdrawn: set[str] = set()
+        self.lost: set[str] = set()
+        self.hours = 0.0
+
+    def say(self, *events: Event) -> None:
+        for event in events:
+            self.inputs.append(event)
+            for _ in range(self.random.choice((1, 1, 2))):  # some records come twice
+                self.cmo.fold(event)
+
+    def decide(self) -> list[Event]:
+        decided = self.cmo.decide(at(self.hours))
+        for decision in decided:
+            self.judge(decision)
+        self.decisions += decided
+        assert self.cmo.decide(at(self.hours)) == []
+        return decided
+
+    def judge(self, decision: Event) -> None:
+        """The rules that every single decision has to keep."""
+        match decision:
+            case JobPlaced():
+                assert decision.job_id not in self.live, "placed while an earlier placement may still run"
+                assert decision.site not in self.lost
+                last = max((d.revision for d in self.of(decision.job_id, JobPlaced)), default=0)
+                assert decision.revision == last + 1
+                assert not self.of(decision.job_id, JobFinished)
+                self.live[decision.job_id] = decision
+            case PlacementWithdrawn():
+                assert self.live[decision.job_id].revision == decision.revision
+                self.withdrawn.add(decision.job_id)
+                if decision.site in self.lost:
+                    self.end(decision.job_id)
+            case JobFinished():
+                assert decision.job_id not in self.live, "finished while a placement may still run"
+                assert not self.of(decision.job_id, JobFinished), "finished twice"
+            case _:
+                raise AssertionError(decision)
+
+    def of(self, job_id: str, kind: type) -> list:
+        return [decision for decision in self.decisions if isinstance(decision, kind) and decision.job_id == job_id]
+
+    def end(self, job_id: str) -> None:
+        del self.live[job_id]
+        self.started.discard(job_id)
+        self.withdrawn.discard(job_id)
+
+    def step(self) -> None:
+        """One thing happens."""
+        random = self.random
+        self.hours += random.choice((0.0, 0.1, 0.4, 3.0))
+        what = random.randrange(8)
+        if what <= 1 and self.to_submit:
+            self.say(self.to_submit.pop())
+        elif what == 2:
+            job = self.jobs[random.choice(sorted(self.jobs))]
+            if job not in self.to_submit:
+                self.say(cancelled(job, self.hours))
+        elif what == 3:
+            self.lose_or_find(random.choice(NAMES))
+        elif what == 4 and self.decisions:
+            old = random.choice(self.decisions)
+            if isinstance(old, JobPlaced) and self.live.get(old.job_id) != old:
+                self.repeat(old)
+        elif self.live:
+            self.report_on(random.choice(sorted(self.live)))
+
+    def repeat(self, old: JobPlaced) -> None:
+        """What was said of an earlier revision is said again."""
+        said = [e for e in self.inputs if getattr(e, "revision", 0) == old.revision and e.key == old.key]
+        self.say(*said[-1:])
+
+    def lose_or_find(self, name: str) -> None:
+        lost = name not in self.lost and self.random.random() < 0.3
+        event = next(event for event in world() if event.key == name)
+        if lost:
+            self.lost.add(name)
+        else:
+            # found again only after the loss was decided upon, as a fence would have it
+            if name in self.lost:
+                self.decide()
+            self.lost.discard(name)
+        self.hours += 0.001
+        self.say(site(name, *event.nodes, hours=self.hours, lost=lost))
+
+    def report_on(self, job_id: str) -> None:
+        placed = self.live[job_id]
+        if placed.site in self.lost:
+            return
+        if job_id not in self.started and job_id not in self.withdrawn and self.random.random() < 0.6:
+            self.started.add(job_id)
+            self.say(report(placed, "started", self.hours))
+            return
+        status = "stopped" if job_id in self.withdrawn else self.random.choice(("succeeded", "failed", "stopped"))
+        reason = self.random.choice((WorkloadReason.EXIT_CODE, WorkloadReason.NODE_LOST, WorkloadReason.REJECTED))
+        self.say(report(placed, status, self.hours, reason=reason if status == "failed" else WorkloadReason.RELEASED))
+        self.end(job_id)
+
+    def settle(self) -> None:
+        """Everything that may run runs to its end."""
+        for name in NAMES:
+            self.hours += 1
+            self.decide()
+            self.lost.discard(name)
+            event = next(event for event in world() if event.key == name)
+            self.say(site(name, *event.nodes, hours=self.hours))
+        self.say(*self.to_submit)
+        self.to_submit.clear()
+        for _ in range(20):
+            self.hours += 0.1
+            self.decide()
+            for job_id in sorted(self.live):
+                status = "stopped" if job_id in self.withdrawn else "succeeded"
+                self.say(report(self.live[job_id], status, self.hours))
+                self.end(job_id)
+
+
+def by_key(events: list[Event], random: Random) -> list[Event]:
+    """Another order that keeps, as the log does, the order of each key of a topic."""
+    queues: dict[tuple[str, str], list[Event]] = {}
+    for event in events:
+        queues.setdefault((event.TOPIC, event.key), []).append(event)
+    mixed = []
+    while queues:
+        name = random.choice(sorted(queues))
+        mixed.append(queues[name].pop(0))
+        if not queues[name]:
+            del queues[name]
+    return mixed
+
+
+def compacted(events: list[Event]) -> list[Event]:
+    """What compaction may leave of it: the last record of each key."""
+    last = {(event.TOPIC, event.key): index for index, event in enumerate(events)}
+    return [event for index, event in enumerate(events) if last[event.TOPIC, event.key] == index]
+
+
+@FEW
+@given(st.lists(jobs_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(0, 60))
+def test_every_job_has_one_outcome_and_never_two_lives(draws, random, steps):
+    run = Run(random, batch(draws))
+    run.say(*world())
+    for _ in range(steps):
+        run.step()
+        if random.random() < 0.7:
+            run.decide()
+    run.settle()
+    assert not run.live
+    finished = [decision.job_id for decision in run.decisions if isinstance(decision, JobFinished)]
+    assert sorted(finished) == sorted(run.jobs)
+
+
+@FEW
+@given(st.lists(jobs_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(0, 40))
+def test_replaying_the_log_in_any_order_decides_nothing_again(draws, random, steps):
+    run = Run(random, batch(draws))
+    run.say(*world())
+    for _ in range(steps):
+        run.step()
+        run.decide()
+    log = [*run.inputs, *run.decisions]
+    for events in (log, by_key(log, random), by_key(compacted(log), random)):
+        recovered = CmoCore(run.policy)
+        for event in events:
+            recovered.fold(event)
+        assert recovered.decide(at(run.hours)) == []
+
+
+@FEW
+@given(st.lists(jobs_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(5, 40))
+def test_a_core_recovered_midway_sees_every_job_to_its_one_outcome(draws, random, steps):
+    run = Run(random, batch(draws))
+    run.say(*world())
+    for _ in range(steps):
+        run.step()
+        run.decide()
+        if random.random() < 0.2:
+            run.cmo = CmoCore(run.policy)
+            for event in by_key(compacted([*run.inputs, *run.decisions]), random):
+                run.cmo.fold(event)
+    run.settle()
+    finished = [decision.job_id for decision in run.decisions if isinstance(decision, JobFinished)]
+    assert sorted(finished) == sorted(run.jobs)
