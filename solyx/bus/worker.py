@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from solyx.bus.port import Bus, Fenced, Ownership, Partition, Received, ShardLog, Transient
 from solyx.clock import monotonic_s
-from solyx.events import Event, Poison, Record, decode, encode
+from solyx.events import AllocationReleased, Event, JobFinished, Poison, Record, decode, encode
 from solyx.telemetry import get_logger, step, trace_id_of
 from solyx.topics import DEADLETTERS
 
@@ -177,7 +177,7 @@ class _Life:
         ] = []  # unreadable, seen while following; whose they are shows when we lead
         self._poisoned: deque[bool] = deque(maxlen=POISON_WINDOW)
         self._poison_count = 0
-        self._traces: dict[str, str] = {}  # job id → traceparent of the latest event about it
+        self._traces = TraceMemory()
         self._committed_at = 0.0
         self._records = {t.name: RECORDS.labels(role.service, t.name) for t in (*role.inputs, *role.outputs)}
         del shard_log
@@ -199,8 +199,8 @@ class _Life:
                 continue
             self._judge(poisoned=False)
             event = envelope.event
-            if envelope.traceparent is not None and (job_id := getattr(event, "job_id", None)) is not None:
-                traces[job_id] = envelope.traceparent
+            if envelope.traceparent is not None:
+                traces.note(event, envelope.traceparent)
             core.fold(event)
             self._records[received.topic].inc()
         self.folded += len(batch)
@@ -245,15 +245,11 @@ class _Life:
             hooks.after_commit(self.core, now)
 
     def _record(self, decision: Event) -> Record:
-        job_id: str | None = getattr(decision, "job_id", None)
-        traceparent = None
-        if job_id is not None:
-            name = type(decision).__name__
-            traceparent = step(f"{self._role.service} {name}", self._traces.get(job_id), {"job_id": job_id})
-            if name in ("JobFinished", "AllocationReleased"):
-                self._traces.pop(job_id, None)
-            elif traceparent is not None:
-                self._traces[job_id] = traceparent
+        traceparent = self._traces.parent_of(decision)
+        if traceparent is not None:
+            name = f"{self._role.service} {type(decision).__name__}"
+            traceparent = step(name, traceparent, {"job_id": decision.subject}) or traceparent
+            self._traces.note(decision, traceparent)
         return encode(decision, source=f"solyx/{self._role.service}", time=self._clock.now(), traceparent=traceparent)
 
     def _dead_letter(self, received: Received, error: str) -> Record:
@@ -274,6 +270,40 @@ class _Life:
                 "check that the topics belong to this version of Solyx"
             )
             raise TooMuchPoison(msg)
+
+
+class TraceMemory:
+    """The traceparent of the latest event about each live job, so that a decision joins the trace of its cause.
+
+    A job that ended is forgotten after ``KEPT`` others have: its last events still find their trace, and memory stays bounded.
+    """
+
+    KEPT = 10_000
+
+    def __init__(self) -> None:
+        self._parents: dict[str, str] = {}
+        self._ended: deque[tuple[str, str]] = deque()
+
+    def note(self, event: Event, traceparent: str) -> None:
+        """Remember an event's trace."""
+        job_id: str | None = getattr(event, "job_id", None)
+        if job_id is None:
+            return
+        self._parents[job_id] = traceparent
+        if isinstance(event, JobFinished | AllocationReleased):
+            self._ended.append((job_id, traceparent))
+            if len(self._ended) > self.KEPT:
+                job_id, noted = self._ended.popleft()
+                if self._parents.get(job_id) == noted:  # otherwise it came back under another revision
+                    del self._parents[job_id]
+
+    def parent_of(self, event: Event) -> str | None:
+        """The trace that an event about a job belongs to."""
+        job_id: str | None = getattr(event, "job_id", None)
+        return self._parents.get(job_id) if job_id is not None else None
+
+    def __len__(self) -> int:
+        return len(self._parents)
 
 
 def dead_letter(received: Received, error: str, *, service: str, time: str) -> Record:

@@ -11,6 +11,7 @@ import pytest
 
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.memory import MemoryBus
+from solyx.bus.partition import partition_of
 from solyx.bus.port import Fenced, Partition
 from solyx.events import Record
 from solyx.topics import Topic
@@ -102,6 +103,18 @@ def test_records_of_one_ordering_key_share_a_partition_and_keep_their_order(
     assert len({r.partition for r in received}) == 1
     assert received[0].headers == [("n", b"1")]
     assert received[0].key == "site-a/0"
+
+
+def test_both_ways_to_a_partition_agree(bus: Bus, topics: tuple[Topic, Topic]) -> None:
+    """A key that orders itself is partitioned by the client, any other by us: they must be the same function."""
+    publisher = bus.publisher(name="test")
+    keys = [uuid4().hex[: n % 20 + 1] for n in range(200)]
+    publisher.publish([record(topics[0], key, "x") for key in keys])
+    publisher.close()
+    tail = bus.tail([topics[0].name])
+    received = drain(tail)
+    tail.close()
+    assert {r.key: r.partition for r in received} == {key: partition_of(key, 2) for key in keys}
 
 
 def test_a_tail_resumes_where_it_is_told(bus: Bus, topics: tuple[Topic, Topic]) -> None:

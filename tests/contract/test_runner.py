@@ -196,6 +196,7 @@ class FailingCore(EchoCore):
     """A core with a bug."""
 
     def decide(self, now: datetime) -> list[Event]:
+        del now
         if self.seen - self.answered:
             msg = "bug"
             raise RuntimeError(msg)

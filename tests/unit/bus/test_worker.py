@@ -1,0 +1,68 @@
+"""What a shard remembers beside its core: traces of live jobs, within bounds; and the way into the dead letters and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from solyx.bus.port import Received
+from solyx.bus.worker import TraceMemory, dead_letter, parse_dead_letter
+from solyx.events import FinishReason, JobFinished, JobSpec, JobSubmitted, Resources
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def submitted(job_id: str) -> JobSubmitted:
+    spec = JobSpec(name="j", image="i", resources=Resources(), duration_estimate_s=1)
+    return JobSubmitted(job_id=job_id, tenant="t", spec=spec, submitted_at=NOW)
+
+
+def finished(job_id: str) -> JobFinished:
+    return JobFinished(
+        job_id=job_id, tenant="t", outcome="succeeded", reason=FinishReason.COMPLETED, finished_at=NOW
+    )
+
+
+def test_a_decision_finds_the_trace_of_the_latest_event_about_its_job() -> None:
+    memory = TraceMemory()
+    memory.note(submitted("a"), "trace-1")
+    memory.note(submitted("b"), "trace-2")
+    assert memory.parent_of(finished("a")) == "trace-1"
+    assert memory.parent_of(finished("c")) is None
+
+
+def test_ended_jobs_are_forgotten_in_time_and_live_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TraceMemory, "KEPT", 3)
+    memory = TraceMemory()
+    memory.note(submitted("live"), "trace-live")
+    for n in range(20):
+        memory.note(submitted(f"j{n}"), f"trace-{n}")
+        memory.note(finished(f"j{n}"), f"trace-{n}")
+    assert len(memory) == 4
+    assert memory.parent_of(finished("live")) == "trace-live"
+
+
+def test_a_job_that_came_back_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TraceMemory, "KEPT", 1)
+    memory = TraceMemory()
+    memory.note(finished("a"), "old")
+    memory.note(submitted("a"), "new")
+    memory.note(finished("b"), "other")
+    assert memory.parent_of(finished("a")) == "new"
+
+
+def test_a_dead_letter_keeps_place_bytes_and_headers() -> None:
+    received = Received("jobs", 2, 17, 5, "key", b"\xff{", [("ce_type", b"x"), ("h", b"\x00")])
+    record = dead_letter(received, "no JSON", service="cmo", time="2026")
+    back = Received(record.topic, 0, 0, 0, record.key, record.value, record.headers)
+    letter = parse_dead_letter(back)
+    assert (letter.topic, letter.partition, letter.offset, letter.error, letter.service) == (
+        "jobs",
+        2,
+        17,
+        "no JSON",
+        "cmo",
+    )
+    assert letter.value == b"\xff{"
+    assert letter.headers == received.headers
