@@ -1,10 +1,7 @@
-"""The actuator's composition root: everything is constructed here, top to bottom, and closed in reverse."""
+"""The actuator's composition root: the targets, then the role that works on them."""
 
 from __future__ import annotations
 
-import signal
-import threading
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,54 +9,23 @@ from services.actuator.service import role
 from services.actuator.simulated.course import Chance
 from services.actuator.simulated.targets import SimulatedTargets, planned_outages
 from solyx import scenario
-from solyx.bus.kafka import KafkaBus
-from solyx.bus.runner import run_roles
-from solyx.telemetry import OpsServer, configure, get_logger
+from solyx.process import run_role
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from services.actuator.settings import ActuatorSettings
-    from solyx.bus.runner import ServiceRunner
-
-log = get_logger()
-
-WATCH_S = 0.05
-"""How often the main thread looks whether the shards are ready, or have failed."""
+    from solyx.bus.runner import Role
+    from solyx.clock import Clock
 
 
 def run(settings: ActuatorSettings) -> int:
     """Work until SIGTERM or SIGINT; the exit code."""
-    configure("actuator", settings)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    with ExitStack() as stack:
-        clock = settings.clock()
+
+    def make_role(clock: Clock, stack: ExitStack) -> Role:
         outages = planned_outages(scenario.load(settings.scenario)) if settings.scenario else {}
         chance = Chance(failure_rate=settings.simulated_failure_rate, seed=settings.simulated_seed)
-        targets = stack.enter_context(SimulatedTargets(Path(settings.state_dir), clock, chance=chance, outages=outages))
-        bus = stack.enter_context(
-            KafkaBus(
-                settings.kafka_bootstrap_servers,
-                client_name=f"actuator-{settings.replica}",
-                transaction_timeout_s=settings.transaction_timeout_s,
-            )
-        )
-        (runner,) = run_roles([role(targets, settings)], settings, bus, clock)
-        stack.callback(runner.stop)
-        ops = OpsServer(settings.http_host, settings.http_port, lambda: (runner.ready(), runner.details()))
-        ops.start()
-        stack.callback(ops.stop)
-        log.info("listening", host=settings.http_host, port=ops.port)
-        return _watch(runner, stopping)
+        targets = SimulatedTargets(Path(settings.state_dir), clock, chance=chance, outages=outages)
+        return role(stack.enter_context(targets), settings)
 
-
-def _watch(runner: ServiceRunner, stopping: threading.Event) -> int:
-    """Until it is to stop (0) or a bug has stopped it (1)."""
-    told = False
-    while not stopping.wait(WATCH_S):
-        if not told and runner.ready():
-            told = True
-            log.info("ready")
-        if runner.wait(0):
-            return 1 if runner.failed is not None else 0
-    return 0
+    return run_role("actuator", settings, make_role)

@@ -229,6 +229,9 @@ class Site:
         """
         if not self._listed:
             return []
+        for job_id in self._changed:  # what was folded since the last decision need not wait for the next
+            if (job := self._jobs.get(job_id)) is not None:
+                self._queue(job)
         while self._waiting and self._waiting[0][0] <= wall_s:
             _, job_id = heapq.heappop(self._waiting)
             if (job := self._jobs.get(job_id)) is not None:
