@@ -190,6 +190,18 @@ def test_a_long_job_goes_ahead_where_the_head_needs_nothing() -> None:
     assert allocations(world.decide(0))["cpu"].reason is AllocationReason.BACKFILL
 
 
+def test_those_who_stay_beyond_the_reservation_share_what_the_head_leaves() -> None:
+    world = World(node("a", cpu=4))
+    world.tell(placed("long", job_spec(cpu=2, duration=100)))
+    world.decide(0)
+    world.tell(
+        placed("head", job_spec(cpu=3, priority=1)), *(placed(f"slow-{n}", job_spec(duration=999)) for n in range(2))
+    )
+    assert set(allocations(world.decide(0))) == {"slow-0"}
+    world.tell(placed("short", job_spec(duration=50)))
+    assert set(allocations(world.decide(0))) == {"short"}
+
+
 def test_a_shorter_job_behind_one_that_is_too_long_goes_ahead() -> None:
     world = full_until_100()
     world.tell(
