@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _EXTENSION_SHARE = 0.1  # a run that outlasts its estimate is expected to take a tenth of it more, at least an hour
 _AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at again after this share of the stuck time
+_USE_SHARE = 0.2  # of the reaction time: how often, at most, the use of a run that is late or long is written down anew
 _NEXT = "/next"  # suffix of the key under which room is held for a job that is being moved
 
 
@@ -64,6 +65,7 @@ class CmoCore:
         self._seen_generation = 0
         self._settled_at_s: float | None = None
         self._sites_seen = 0
+        self._now: datetime | None = None
 
     # Fold ------------------------------------------------------------------------------------------------------------
 
@@ -116,6 +118,8 @@ class CmoCore:
     def decide(self, now: datetime) -> list[Event]:
         """Finish, withdraw and place what is due; the decisions are part of the state when they are returned."""
         decisions: list[Event] = []
+        # A clock that is set back must not reopen hours that are over.
+        now = self._now = now if self._now is None else max(now, self._now)
         now_s = now.timestamp()
         # 1. The world: inventories, power caps, hours that are over.
         if self._inventory_changed:
@@ -278,7 +282,7 @@ class CmoCore:
 
     def _use_again_s(self, spec: JobSpec) -> float:
         """How long after its start a placement that was not seen running is written down anew from the present."""
-        return max(SLOT_S, self._policy.reaction_s, spec.duration_estimate_s / 4)
+        return max(SLOT_S, _USE_SHARE * self._policy.reaction_s, spec.duration_estimate_s / 4)
 
     def _wake(self, due: Due, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
         match due:
@@ -303,7 +307,7 @@ class CmoCore:
         elif commitment.end_s > now_s:
             again_s = commitment.end_s
         else:
-            more_s = max(SLOT_S, self._policy.reaction_s, _EXTENSION_SHARE * spec.duration_estimate_s)
+            more_s = max(SLOT_S, _USE_SHARE * self._policy.reaction_s, _EXTENSION_SHARE * spec.duration_estimate_s)
             again_s = self._commit(job, spec, commitment.site, now_s, more_s, now_s)
         self._timers.set(again_s, Due.USE, job.job_id, job.revision)
 

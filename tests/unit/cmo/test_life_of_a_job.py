@@ -392,6 +392,13 @@ def test_room_lasts_over_more_hours_than_the_ledger_holds():
     assert "no feasible site has room" in only(cmo.decide(at(24 * 200))).bound_by
 
 
+def test_a_clock_that_is_set_back_reopens_no_hour():
+    cmo = core(*flat("a"))
+    assert cmo.decide(at(1)) == []
+    cmo.fold(submitted(max_delay=0))
+    assert only(cmo.decide(at(0.9))).start_at == at(1)
+
+
 def test_an_inventory_that_shrinks_leaves_what_is_committed():
     cmo = core(*flat("a"), submitted(cores=6, runs=10, max_delay=0))
     only(cmo.decide(T0))
