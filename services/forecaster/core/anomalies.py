@@ -1,0 +1,121 @@
+"""Windows whose mean is far from what the series' own recent windows explain: a robust z-score.
+
+z = |mean − median| / scale over the last 60 windows, scale = 1.4826 · MAD, or 1.2533 · mean absolute deviation where more than
+half of the windows are equal and the MAD is therefore 0 (Iglewicz & Hoaglin, "How to Detect and Handle Outliers", 1993, p. 11–13).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from solyx.events import AnomalyDetected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from services.forecaster.core.sketch import Floats
+    from services.forecaster.model import ForecastPolicy
+    from solyx.events import SeriesWindowed
+
+_WINDOWS = 60  # an hour of one-minute windows
+_ENOUGH = 20
+_MAX_SCORE = 1000.0  # where all past windows are equal any other value is infinitely far
+_LOOK_BACK_S = 3600.0  # older windows are history: at a start they are not judged again
+
+
+class AnomalyWatch:
+    """The recent windows of the sources of one shard."""
+
+    def __init__(self, policy: ForecastPolicy) -> None:
+        """Watches the series that ``policy.anomaly_series`` names by prefix."""
+        self._policy = policy
+        self._windows: dict[str, dict[datetime, SeriesWindowed]] = {}
+        self._unjudged: dict[tuple[str, datetime], None] = {}
+        self._reported: dict[tuple[str, str], datetime] = {}
+
+    def fold(self, window: SeriesWindowed) -> None:
+        """Take a window of the watched size; of two records of one window the one with more samples holds."""
+        if round((window.window_end - window.window_start).total_seconds()) != self._policy.anomaly_window_s:
+            return
+        windows = self._windows.setdefault(window.source, {})
+        known = windows.get(window.window_start)
+        if known is not None and sum(known.count) >= sum(window.count):
+            return
+        if known is None and len(windows) > _WINDOWS and window.window_start < min(windows):
+            return
+        windows[window.window_start] = window
+        self._unjudged[window.source, window.window_start] = None
+        while len(windows) > _WINDOWS + 1:
+            del windows[min(windows)]
+
+    def fold_reported(self, anomaly: AnomalyDetected) -> None:
+        """Remember an anomaly that was reported."""
+        key = (anomaly.source, anomaly.series)
+        if key not in self._reported or self._reported[key] < anomaly.at:
+            self._reported[key] = anomaly.at
+
+    def judge(self, now: datetime) -> list[AnomalyDetected]:
+        """The anomalies in the windows that ended since the last call; they count as reported."""
+        found: list[AnomalyDetected] = []
+        for source, start in sorted(self._unjudged, key=lambda key: key[1]):
+            window = self._windows[source].get(start)
+            if window is not None and window.window_end > now and start == max(self._windows[source]):
+                continue  # still open
+            del self._unjudged[source, start]
+            if window is None or (now - window.window_end).total_seconds() > _LOOK_BACK_S:
+                continue
+            for anomaly in self._anomalies(window):
+                key = (source, anomaly.series)
+                last = self._reported.get(key)
+                if last is None or (anomaly.at - last).total_seconds() >= self._policy.anomaly_quiet_s:
+                    self._reported[key] = anomaly.at
+                    found.append(anomaly)
+        return found
+
+    def _anomalies(self, window: SeriesWindowed) -> Iterator[AnomalyDetected]:
+        windows = self._windows[window.source]
+        past = [windows[start] for start in sorted(windows) if start < window.window_start]
+        if len(past) < _ENOUGH:
+            return
+        means = _aligned(past, window.series)
+        median, scores = robust_scores(means, np.array(window.mean))
+        for position in np.flatnonzero(scores >= self._policy.anomaly_score):
+            series = window.series[position]
+            if series.startswith(self._policy.anomaly_series):
+                yield AnomalyDetected(
+                    source=window.source,
+                    series=series,
+                    at=window.window_end,
+                    value=window.mean[position],
+                    score=round(float(scores[position]), 3),
+                    expected=float(median[position]),
+                )
+
+
+def _aligned(past: list[SeriesWindowed], series: tuple[str, ...]) -> Floats:
+    """The means of ``series`` in past windows, one row each; NaN where a series was not there."""
+    rows: list[Floats] = []
+    for window in past:
+        if window.series == series:
+            rows.append(np.array(window.mean))
+            continue
+        known = dict(zip(window.series, window.mean, strict=True))
+        rows.append(np.array([known.get(name, np.nan) for name in series]))
+    return np.stack(rows)
+
+
+def robust_scores(past: Floats, present: Floats) -> tuple[Floats, Floats]:
+    """Per column the median of ``past`` and the robust z-score of ``present``; 0 where the past says too little."""
+    enough = np.isfinite(past).sum(axis=0) >= _ENOUGH
+    filled = np.where(enough, past, 0.0)
+    median = np.nanmedian(filled, axis=0)
+    away = np.abs(filled - median)
+    scale = 1.4826 * np.nanmedian(away, axis=0)
+    scale = np.where(scale > 0, scale, 1.2533 * np.nanmean(away, axis=0))
+    distance = np.abs(present - median)
+    noise = 1e-9 * np.maximum(np.abs(median), np.abs(present))  # equal but for rounding
+    score = np.minimum(distance / np.maximum(scale, 1e-300), _MAX_SCORE)
+    return median, np.where(enough & (distance > noise), score, 0.0)
