@@ -103,7 +103,6 @@ class Ledger:
     def __init__(self) -> None:
         self._base = 0  # hour of slot 0
         self._pools: list[Pool] = []
-        self._capacity: Ints = np.zeros((0, FIRST_POOL), np.int64)  # site × resource
         self._limit: Ints = np.zeros((0, SLOTS, FIRST_POOL), np.int64)  # × 3600
         self._free: Ints = self._limit.copy()
         self._caps: dict[int, list[tuple[int, int, int]]] = {}  # site → first hour, end hour, W above the idle floor
@@ -210,7 +209,6 @@ class Ledger:
         capacity = np.zeros((len(self._sites), width), np.int64)
         for site in self._sites:
             capacity[site.index] = self._capacity_of(site)
-        self._capacity = capacity
         limit = np.repeat(capacity[:, None, :], SLOTS, axis=1) * SLOT_S
         for index, caps in self._caps.items():
             for first, end, watts in caps:
