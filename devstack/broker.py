@@ -7,7 +7,7 @@ import signal
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from devstack import child
 from devstack.child import LOOPBACK
 from devstack.errors import DevstackError
-from devstack.kafka_jars import class_path, java
+from devstack.kafka_jars import aot_cache, class_path, java
 
 __all__ = ["DevstackError", "KafkaBroker"]
 
@@ -77,17 +77,24 @@ class KafkaBroker:
     """`with KafkaBroker(directory) as broker: broker.bootstrap_servers`.
 
     `port` fixes the client port; without it a free one is chosen and kept for this object's life, so that clients find
-    the broker again after `kill()` and `start()`. `settings` are added to server.properties.
+    the broker again after `kill()` and `start()`. `settings` are added to server.properties. `jvm` replaces the options
+    that make the start fast where `kafka_aot` has prepared it.
     """
 
     def __init__(
-        self, directory: Path | str, *, port: int | None = None, settings: Mapping[str, str] | None = None
+        self,
+        directory: Path | str,
+        *,
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+        jvm: Sequence[str] | None = None,
     ) -> None:
         self._directory = Path(directory).absolute()
         self._fixed_port = port
         self._port: int | None = None
         self._controller_port: int | None = None
         self._settings = dict(settings or {})
+        self._jvm = jvm
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -207,7 +214,8 @@ class KafkaBroker:
 
     def _run(self, jars: str, *, within_s: float) -> bool:
         self.log_file.unlink(missing_ok=True)
-        command = [str(java()), *_JVM, *_LOGGING, "-cp", jars, "kafka.Kafka", str(self._properties)]
+        fast = _fast_start() if self._jvm is None else self._jvm
+        command = [str(java()), *_JVM, *fast, *_LOGGING, "-cp", jars, "kafka.Kafka", str(self._properties)]
         process = child.spawn(command, log=self.log_file, cwd=self._directory)
         # Silent: until the broker listens, each refused connection would be a line on standard error.
         admin = AdminClient(
@@ -239,3 +247,9 @@ class KafkaBroker:
         return DevstackError(
             f"Kafka did not start within {within_s:.0f} s", f"read {self.log_file}; it ends with:\n{words[-800:]}"
         )
+
+
+def _fast_start() -> tuple[str, ...]:
+    """With the prepared classes, when there are some; the JVM itself refuses what does not fit, and says nothing here."""
+    cache = aot_cache()
+    return (f"-XX:AOTCache={cache}", "-Xlog:aot*=off", "-Xlog:cds*=off") if cache.is_file() else ()

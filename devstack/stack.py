@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from devstack import child
+from devstack import child, kafka_aot
 from devstack.bootstrap import ROOT
 from devstack.broker import KafkaBroker
 from devstack.child import LOOPBACK
@@ -120,6 +120,8 @@ class Stack:
         Raises:
             DevstackError: something cannot start; it says what to do.
         """
+        if self._broker is not None:
+            kafka_aot.prepare()
         self._began = time.monotonic()
         with ThreadPoolExecutor(max_workers=2, thread_name_prefix="start") as pool:
             broker, database = pool.submit(self._start_broker), pool.submit(self._start_database)

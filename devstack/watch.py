@@ -76,9 +76,9 @@ class Watcher:
         with self._lock:
             return question(self._ledger)
 
-    def tell(self, notice: str) -> None:
+    def tell(self, text: str) -> None:
         """Something happened that no topic says."""
-        self._notices.append(f"{self._now():%a %H:%M}  {notice}")
+        self._notices.append(f"{self._now():%a %H:%M}  {text}")
 
     def notices(self, most: int) -> list[str]:
         """The latest, newest last."""
