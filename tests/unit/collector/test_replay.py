@@ -175,7 +175,7 @@ def test_a_site_shows_its_price_and_only_measured_carbon(scenario):
 def test_a_restart_repeats_ids_and_contents(scenario):
     at = START + timedelta(hours=11, minutes=7)
     running = replay_of(scenario)
-    before = {event.id: event for minute in range(0, 668) for event in running.due(START + timedelta(minutes=minute))}
+    before = {event.id: event for minute in range(668) for event in running.due(START + timedelta(minutes=minute))}
     again = [event for event in replay_of(scenario).due(at) if not isinstance(event, MetricsScraped)]
     assert again
     assert [before[event.id] for event in again] == again

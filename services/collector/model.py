@@ -1,0 +1,302 @@
+"""What the collector is told to collect: the YAML file as frozen values. README.md documents every key with an example.
+
+A struct checks itself; ``config.py`` turns its complaint into a message that names the key.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from services.collector.core.paths import parse_path
+from solyx.events.energy import EnergyKind
+
+Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+NonNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+
+Unit = Literal[
+    "eur_per_mwh",
+    "eur_per_kwh",
+    "ct_per_kwh",
+    "gco2_per_kwh",
+    "kgco2_per_mwh",
+    "tco2_per_mwh",
+    "lbco2_per_mwh",
+    "pct",
+    "share",
+]
+FACTORS: dict[EnergyKind, dict[Unit, float]] = {
+    "price_eur_per_mwh": {"eur_per_mwh": 1.0, "eur_per_kwh": 1000.0, "ct_per_kwh": 10.0},
+    "carbon_gco2_per_kwh": {
+        "gco2_per_kwh": 1.0,
+        "kgco2_per_mwh": 1.0,
+        "tco2_per_mwh": 1000.0,
+        "lbco2_per_mwh": 0.45359237,  # the international avoirdupois pound in kg (exact)
+    },
+    "renewable_pct": {"pct": 1.0, "share": 100.0},
+}
+"""What a value in a unit is multiplied by to be in the unit of its kind; the first of each kind is the default."""
+
+POWER_FACTORS_W: dict[Literal["w", "kw", "mw"], float] = {"w": 1.0, "kw": 1e3, "mw": 1e6}
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the file. An unknown key is an error: it is a typing error that would change nothing, silently."""
+
+
+def _distinct(key: str, names: list[str]) -> None:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise ValueError(f"{key}[{index}].name is {name!r}, as of another one. Names must differ")
+
+
+def _paths(**paths: str) -> None:
+    for key, path in paths.items():
+        try:
+            parse_path(path)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from error
+
+
+def _template(*texts: str) -> None:
+    for text in texts:
+        try:
+            text.format_map({"from": "", "to": "", "site": ""})
+        except (KeyError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"{text!r} cannot be filled in ({error}). Only {{from}}, {{to}} and {{site}} are known; a brace is {{{{"
+            ) from error
+
+
+def _zone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"timezone {name!r} is none. Write an IANA name like Europe/Berlin") from error
+
+
+class Auth(Config, frozen=True, kw_only=True):
+    """At most one of the two ways."""
+
+    username: str = ""
+    password: str = ""
+    bearer_token: str = ""
+    bearer_token_file: str = ""  # read anew for each request, so that a rotated token is used
+
+    def __post_init__(self) -> None:
+        ways = [bool(self.username or self.password), bool(self.bearer_token), bool(self.bearer_token_file)]
+        if sum(ways) > 1:
+            raise ValueError("more than one way to authenticate. Keep username and password, or one bearer token")
+        if self.password and not self.username:
+            raise ValueError("a password without a username. Add `username`")
+
+
+class Tls(Config, frozen=True, kw_only=True):
+    """How an https server is checked, and how it may check us."""
+
+    verify: bool = True
+    ca_file: str = ""  # empty: the system's authorities
+    cert_file: str = ""  # client certificate
+    key_file: str = ""
+
+    def __post_init__(self) -> None:
+        if self.key_file and not self.cert_file:
+            raise ValueError("a key_file without a cert_file. Add `cert_file`")
+
+
+class Http(Config, frozen=True, kw_only=True):
+    """How one HTTP source is asked."""
+
+    headers: dict[str, str] = {}
+    auth: Auth = Auth()
+    tls: Tls = Tls()
+    timeout_s: Positive = 10.0
+    max_bytes: Annotated[int, msgspec.Meta(gt=0)] = 64 * 1024 * 1024
+
+
+class TargetGroup(Config, frozen=True, kw_only=True):
+    """Prometheus servers and labels that all their series get (a label that a series has stays)."""
+
+    targets: tuple[Text, ...]
+    labels: dict[str, str] = {}
+
+
+class HttpDiscovery(Config, frozen=True, kw_only=True):
+    """An endpoint that answers with target groups as JSON (Prometheus HTTP SD)."""
+
+    url: Text
+    http: Http = Http()
+
+
+class Query(Config, frozen=True, kw_only=True):
+    """One PromQL query, asked of every discovered server."""
+
+    name: Name
+    query: Text
+    mode: Literal["instant", "range"] = "instant"
+    every_s: Positive = 15.0
+    step_s: Positive = 15.0  # range: distance of its points
+    lookback_s: NonNegative = 300.0  # range: how far back the first poll goes
+    max_catch_up_s: Positive = 6 * 3600.0  # range: how much is asked for after an outage
+    max_age_s: Positive = 300.0  # an older sample is stale and left out; Prometheus's own look-back is 5 min
+    stale_after_s: Positive = 120.0
+    may_be_empty: bool = False  # an answer without series is no failure
+
+
+class PrometheusSource(Config, frozen=True, kw_only=True):
+    """Prometheus servers that are found in one way or several, and what they are asked."""
+
+    name: Name
+    queries: tuple[Query, ...]
+    static: tuple[TargetGroup, ...] = ()
+    files: tuple[Text, ...] = ()  # JSON or YAML files of target groups (file SD); a pattern with * is expanded
+    http_sd: tuple[HttpDiscovery, ...] = ()
+    refresh_s: Positive = 30.0  # how often files and endpoints are looked at
+    scheme: Literal["http", "https"] = "http"
+    path_prefix: str = ""
+    source_labels: tuple[str, ...] = ("site", "instance")  # the first that a series has names the event's source
+    http: Http = Http()
+
+    def __post_init__(self) -> None:
+        if not (self.static or self.files or self.http_sd):
+            raise ValueError("no server can be found. Add `static`, `files` or `http_sd`")
+        if not self.queries:
+            raise ValueError("nothing is asked. Add a query to `queries`")
+        _distinct("queries", [query.name for query in self.queries])
+
+
+class RemoteWrite(Config, frozen=True, kw_only=True):
+    """What is made of series that Prometheus sends."""
+
+    source_labels: tuple[str, ...] = ("site", "instance", "job")
+    default_source: Text = "remote-write"
+
+
+class Csv(Config, frozen=True, kw_only=True):
+    """A file with a header."""
+
+    file: Text
+    time: Text = "time"
+    value: Text = "value"
+    delimiter: Annotated[str, msgspec.Meta(min_length=1, max_length=1)] = ","
+
+
+class Json(Config, frozen=True, kw_only=True):
+    """A document at an address. ``{from}``, ``{to}`` and ``{site}`` in address and parameters are filled in, escaped."""
+
+    url: Text
+    params: dict[str, str] = {}
+    window_format: Text = "iso"  # of {from} and {to}: iso, unix_s, unix_ms, or a strftime pattern (UTC)
+    list: str = ""  # path to the list of points; empty: the document is the list, or time and value lead to two lists
+    time: Text
+    value: Text
+    http: Http = Http()
+
+    def __post_init__(self) -> None:
+        _paths(list=self.list, time=self.time, value=self.value)
+        _template(self.url, *self.params.values())
+
+
+class EnergyFeed(Config, frozen=True, kw_only=True):
+    """Price, carbon or renewable share of one site from a file or an address."""
+
+    name: Name
+    site: Text
+    kind: EnergyKind
+    csv: Csv | None = None
+    json: Json | None = None
+    unit: Unit | None = None
+    factor: float = 1.0  # besides the unit's: a fixed exchange rate into EUR, a tax
+    timezone: str = "UTC"  # of times that name none
+    time_format: Text = "iso"  # iso, unix_s, unix_ms, or a strptime pattern
+    step_s: Positive = 3600.0
+    back_days: Annotated[int, msgspec.Meta(ge=0, le=400)] = 1  # whole UTC days before today that are asked for
+    ahead_days: Annotated[int, msgspec.Meta(ge=0, le=14)] = 2
+    every_s: Positive = 900.0
+    stale_after_s: Positive = 3 * 3600.0
+    max_value_age_s: NonNegative = 3 * 3600.0  # the newest value may be so old; 0: any age
+
+    def __post_init__(self) -> None:
+        if (self.csv is None) == (self.json is None):
+            raise ValueError("needs exactly one of `csv` and `json`")
+        if self.unit is not None and self.unit not in FACTORS[self.kind]:
+            raise ValueError(f"unit {self.unit} is none of {self.kind}. Write one of {', '.join(FACTORS[self.kind])}")
+        if 86_400 % self.step_s or self.step_s % 1:
+            raise ValueError("step_s does not divide a day into whole seconds. Write 900 or 3600, for example")
+        _zone(self.timezone)
+
+    @property
+    def multiplier(self) -> float:
+        """From the source's unit to the kind's."""
+        return self.factor * (1.0 if self.unit is None else FACTORS[self.kind][self.unit])
+
+
+class GridJson(Config, frozen=True, kw_only=True):
+    """Where the parts of a grid event stand in a list of them."""
+
+    url: Text
+    params: dict[str, str] = {}
+    window_format: Text = "iso"
+    list: str = ""
+    event_id: Text
+    start: Text
+    end: str = ""  # or duration_s
+    duration_s: str = ""
+    power_cap: Text
+    status: str = ""  # empty: every listed event is announced
+    cancelled: tuple[str, ...] = ("cancelled",)  # values of `status` that mean so
+    site: str = ""  # path to the site; empty: the feed's
+    http: Http = Http()
+
+    def __post_init__(self) -> None:
+        if bool(self.end) == bool(self.duration_s):
+            raise ValueError("needs exactly one of `end` and `duration_s`")
+        _paths(list=self.list, event_id=self.event_id, start=self.start, end=self.end, duration_s=self.duration_s)
+        _paths(power_cap=self.power_cap, status=self.status, site=self.site)
+        _template(self.url, *self.params.values())
+
+
+class GridFeed(Config, frozen=True, kw_only=True):
+    """Demand-response events that somebody publishes as JSON."""
+
+    name: Name
+    site: str = ""
+    json: GridJson
+    power_unit: Literal["w", "kw", "mw"] = "w"
+    timezone: str = "UTC"
+    time_format: Text = "iso"
+    cancel_when_absent: bool = False  # an event that is listed no more before its end is cancelled
+    ahead_days: Annotated[int, msgspec.Meta(ge=0, le=400)] = 7
+    every_s: Positive = 60.0
+    stale_after_s: Positive = 600.0
+
+    def __post_init__(self) -> None:
+        if bool(self.site) == bool(self.json.site):
+            raise ValueError("needs exactly one of `site` and `json.site`")
+        _zone(self.timezone)
+
+
+class Collection(Config, frozen=True, kw_only=True):
+    """The whole file."""
+
+    prometheus: tuple[PrometheusSource, ...] = ()
+    remote_write: RemoteWrite = RemoteWrite()
+    energy: tuple[EnergyFeed, ...] = ()
+    grid: tuple[GridFeed, ...] = ()
+    max_backoff_s: Positive = 300.0  # longest pause between two attempts at a feed that fails
+
+    def __post_init__(self) -> None:
+        for key in ("prometheus", "energy", "grid"):
+            _distinct(key, [feed.name for feed in getattr(self, key)])
+
+
+class Located(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration and the directory that its file names are relative to."""
+
+    collection: Collection = Collection()
+    directory: Path = Path()
