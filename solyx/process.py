@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.runner import run_roles
-from solyx.telemetry import OpsServer, configure, get_logger
+from solyx.telemetry import OpsServer, configure, flush, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,7 @@ def run_role(service: str, settings: Settings, make_role: Callable[[Clock, ExitS
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     with ExitStack() as stack:
+        stack.callback(flush)
         clock = settings.clock()
         role = make_role(clock, stack)
         bus = stack.enter_context(

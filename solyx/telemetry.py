@@ -24,7 +24,7 @@ from solyx.clock import new_span_id, new_trace_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
 
-    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.trace import Tracer
 
     from solyx.settings import Settings
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _SAMPLED = "01"
 _PARTS = 4  # version, trace id, span id, flags
 _tracers: dict[str, Tracer] = {}
+_providers: list[TracerProvider] = []
 _sample_ratio = [0.0]
 
 
@@ -64,6 +65,12 @@ def configure(service: str, settings: Settings) -> None:
         _tracers["tracer"] = _make_tracer(service, settings)
 
 
+def flush(timeout_s: float = 5.0) -> None:
+    """Send what spans are still waiting; called before a process ends."""
+    for provider in _providers:
+        provider.force_flush(int(timeout_s * 1000))
+
+
 def get_logger() -> structlog.stdlib.BoundLogger:
     """The process's logger: ``log.info("job_placed", job_id=…, trace_id=…)``."""
     return structlog.get_logger()
@@ -85,6 +92,7 @@ def _make_tracer(service: str, settings: Settings) -> Tracer:
         provider.add_span_processor(
             BatchSpanProcessor(_file_exporter(Path(settings.trace_file), name), schedule_delay_millis=200)
         )
+    _providers.append(provider)
     return provider.get_tracer("solyx")
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from solyx.bus.port import Bus, Fenced, Ownership, Transient
 from solyx.bus.worker import ShardWorker
 from solyx.telemetry import get_logger
+from solyx.topics import DEADLETTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -150,7 +151,7 @@ class ServiceRunner:
         role = self._role
         while not self._stopping.is_set():
             try:
-                self._bus.ensure_topics([*role.inputs, *role.outputs])
+                self._bus.ensure_topics([*role.inputs, *role.outputs, DEADLETTERS])
                 return self._bus.join(
                     service=role.service, replica=self._settings.replica, shards=role.shards, on_revoked=self._give_up
                 )

@@ -67,7 +67,7 @@ def role(service: str, **changes: object) -> Role:
     fields: dict[str, object] = {
         "service": service,
         "inputs": (SITES,),
-        "outputs": (ANOMALIES, DEADLETTERS),
+        "outputs": (ANOMALIES,),
         "shards": 4,
         "by": "site",
         "standby": False,
