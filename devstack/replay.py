@@ -62,7 +62,7 @@ def replay(options: Options, stop: threading.Event) -> None:
         exits.callback(world.save, state)  # after the stack has stopped: until then time passes
         exits.callback(stack.stop)
         exits.callback(say, "stopping")
-        ready_s = stack.start()
+        ready_s = stack.start(cancelled=stop)
         if stop.is_set():
             return
         bus = exits.enter_context(KafkaBus(stack.kafka, client_name="devstack"))

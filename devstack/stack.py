@@ -1,7 +1,7 @@
 """The whole installation on one machine: broker, database, every service; started together, stopped in order.
 
-What can be done at the same time is: the database is set up while the broker starts, and services load their code while
-both do. A service starts when the broker has its topics; the gateway waits for its tables as well.
+What can be done at the same time is: broker and database start together; as soon as both answer, all services do, and the
+tenants and keys are made meanwhile.
 """
 
 import contextlib
@@ -114,8 +114,8 @@ class Stack:
             port = child.free_port()
         return ServiceProcess(service, number, port=port, environment=self._plan.environment, logs=self._plan.logs)
 
-    def start(self) -> float:
-        """Start everything; the seconds it took.
+    def start(self, *, cancelled: threading.Event | None = None) -> float:
+        """Start everything; the seconds it took. Returns early when it is `cancelled`.
 
         Raises:
             DevstackError: something cannot start; it says what to do.
@@ -126,22 +126,19 @@ class Stack:
         with ThreadPoolExecutor(max_workers=2, thread_name_prefix="start") as pool:
             broker, database = pool.submit(self._start_broker), pool.submit(self._start_database)
             try:
-                kafka = broker.result()
-                for process in self.services:
-                    process.set_environment({"SOLYX_KAFKA_BOOTSTRAP_SERVERS": kafka})
-                    if process.service != "gateway":
-                        process.start()
-                url = database.result()
-                for process in self.services:
-                    if process.service == "gateway":
-                        process.set_environment({"SOLYX_DATABASE_URL": url})
-                        process.start()
+                addresses = {
+                    "SOLYX_KAFKA_BOOTSTRAP_SERVERS": broker.result(),
+                    "SOLYX_DATABASE_URL": database.result(),
+                }
             except BaseException:
-                self._stopping.set()
                 _settle(broker, database)
                 raise
+        for process in self.services:
+            process.set_environment(addresses)
+            process.start()
         self._tender.start()
-        return self._wait_ready()
+        self._set_up(addresses)
+        return self._wait_ready(cancelled or threading.Event())
 
     def _start_broker(self) -> str:
         if self._broker is not None:
@@ -161,6 +158,12 @@ class Stack:
         if self._database is not None:
             url = self._database.start().url
             self._ready_s["postgres"] = time.monotonic() - self._began
+        return url
+
+    def _set_up(self, addresses: Mapping[str, str]) -> None:
+        """Tenants and keys. Our own database keeps them; somebody else's may have been emptied since."""
+        if self._database is not None and self.key_file.exists():
+            return
         homes = [argument for site in self._plan.home_sites for argument in ("--home-site", site)]
         log = self._plan.logs / "bootstrap.log"
         process = child.spawn(
@@ -169,7 +172,7 @@ class Stack:
                 *("--tenants", str(self._plan.tenants), *homes),
             ],
             log=log,
-            env=os.environ | dict(self._plan.environment) | {"SOLYX_DATABASE_URL": url},
+            env=os.environ | dict(self._plan.environment) | dict(addresses),
             cwd=ROOT,
         )
         try:
@@ -181,9 +184,8 @@ class Stack:
             raise DevstackError(
                 "the database could not be set up", f"read {log}; it ends with:\n{child.last_words(log, lines=4)}"
             )
-        return url
 
-    def _wait_ready(self) -> float:
+    def _wait_ready(self, cancelled: threading.Event) -> float:
         deadline = self._began + _READY_WITHIN_S
         while not all(process.ready for process in self.services):
             if self.failure is not None:
@@ -195,8 +197,8 @@ class Stack:
                     f"not ready within {_READY_WITHIN_S:.0f} s: {names}",
                     f"read {late[0].log_file}; it ends with:\n{child.last_words(late[0].log_file)}",
                 )
-            if self._stopping.wait(_TEND_S):
-                break  # a signal ends the start
+            if cancelled.wait(_TEND_S):
+                break
         return time.monotonic() - self._began
 
     def _tend(self) -> None:
