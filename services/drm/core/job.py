@@ -35,6 +35,7 @@ class JobState:
         "never_held",
         "node_lost",
         "placed",
+        "placed_revision",
         "released",
         "released_reason",
         "reported",
@@ -47,7 +48,10 @@ class JobState:
 
     def __init__(self, job_id: str, tenant: str) -> None:
         self.job_id, self.tenant = job_id, tenant
-        self.placed: JobPlaced | None = None
+        self.placed_revision = 0
+        self.placed: JobPlaced | None = (
+            None  # of that revision, while it may still be admitted; its spec is the largest part
+        )
         self.withdrawn = 0
         self.to_withdraw: frozenset[int] = frozenset()  # withdrawn revisions that were not released yet
         self.finished: JobFinished | None = None
@@ -70,24 +74,28 @@ class JobState:
 
     def on_placed(self, event: JobPlaced) -> None:
         """The CMO put the job here."""
-        if self.placed is None or event.revision > self.placed.revision:
-            self.placed = event
+        if event.revision > self.placed_revision:
+            self.placed_revision, self.placed = event.revision, event
+            self._drop_placement()
 
     def on_withdrawn(self, event: PlacementWithdrawn) -> None:
         """The CMO took a placement back."""
         self.withdrawn = max(self.withdrawn, event.revision)
         if event.revision > self.released:
             self.to_withdraw |= {event.revision}
+        self._drop_placement()
 
     def on_finished(self, event: JobFinished) -> None:
         """The job is over, whatever its last placement was."""
         self.finished = event
+        self._drop_placement()
 
     def on_allocated(self, event: JobAllocated) -> None:
         """An own decision, read back."""
         if event.revision > self.allocated:
             self.allocated = event.revision
             self.holding = Holding(event)
+            self._drop_placement()
 
     def on_deferred(self, event: AllocationDeferred) -> None:
         """An own decision, read back."""
@@ -100,11 +108,13 @@ class JobState:
         """An own decision, read back."""
         if event.revision > self.released:
             self._release(event.revision, event.reason)
+            self._drop_placement()
 
     def on_reported(self, event: WorkloadReported) -> None:
         """The actuator says what became of the workload."""
         revision = event.revision
         self.reported = max(self.reported, revision)
+        self._drop_placement()
         if event.status == "started":
             if revision > self.started[0]:
                 self.started = (revision, (event.started_at or event.at).timestamp())
@@ -113,6 +123,12 @@ class JobState:
             self.ended, self.end_status = revision, event.status
         if event.reason is WorkloadReason.NODE_LOST and revision > self.node_lost[0]:
             self.node_lost = (revision, event.at.timestamp(), event.message)
+
+    def _drop_placement(self) -> None:
+        """A placement that was answered, taken back or outlived is admitted no more."""
+        answered = max(self.withdrawn, self.allocated, self.released, self.reported)
+        if self.finished is not None or self.placed_revision <= answered:
+            self.placed = None
 
     # ------------------------------------------------------------------------------------------------ what follows
 
@@ -129,7 +145,7 @@ class JobState:
             or self.allocated > revision
             or self.released > revision
             or self.finished is not None
-            or (self.placed is not None and self.placed.revision > revision)
+            or self.placed_revision > revision
             or (self.released == revision and self.released_reason in _ENDED_BY_ITSELF)
         )
 
@@ -142,15 +158,6 @@ class JobState:
     def unknown_holding(self) -> bool:
         """Told to stop and not over, but compaction has dropped the record of what it holds, if it holds anything."""
         return self.released > self.allocated and self.released != self.never_held and not self.is_over(self.released)
-
-    def admissible(self) -> JobPlaced | None:
-        """The placement that may still be admitted (from its start time on), or None."""
-        placed = self.placed
-        if placed is None or self.finished is not None:
-            return None
-        if placed.revision <= max(self.withdrawn, self.allocated, self.released, self.reported):
-            return None
-        return placed
 
     def due_releases(self) -> list[tuple[int, ReleaseReason]]:
         """What must be released now, lowest revision first."""
@@ -191,6 +198,7 @@ class JobState:
         """An admission was decided."""
         self.allocated, self.holding = holding.revision, holding
         self.waiting = None
+        self._drop_placement()
 
     def note_deferral(self, revision: int, reason: DeferralReason) -> bool:
         """A wait was explained; False when it had been before."""
@@ -205,7 +213,7 @@ class JobState:
     def latest_revision(self) -> int:
         """The highest revision that anything known speaks of."""
         return max(
-            self.placed.revision if self.placed else 0,
+            self.placed_revision,
             self.withdrawn,
             self.allocated,
             self.released,

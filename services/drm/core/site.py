@@ -98,7 +98,7 @@ class SiteState:
         for revision, reason in job.due_releases():
             self._release(job, revision, reason)
         self._settle_holding(job)
-        placed = job.admissible()
+        placed = job.placed
         waiting = job.waiting
         if waiting is not None and waiting.placed is not placed:
             self._queue.remove(waiting)
