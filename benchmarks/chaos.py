@@ -82,9 +82,10 @@ def _kill_all(system: Installation, tell: Callable[[str], None]) -> None:
     tell("kill -9 kafka")
     broker = system.stack.broker
     assert broker is not None, "the drill starts its own broker"
-    broker.kill()
-    time.sleep(1.0)
-    broker.restart()
+    killed = broker.pid
+    assert killed is not None, "nobody has stopped it"
+    os.kill(killed, signal.SIGKILL)
+    _wait(lambda: broker.pid not in (None, killed), 60, "the broker did not come back")
 
 
 def _wait_for_the_end(system: Installation, jobs: int, tell: Callable[[str], None]) -> None:
