@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
 from pathlib import Path
 
@@ -42,7 +43,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+GC_THRESHOLD = 100_000
+"""Net allocations between two collections. A batch of 10,000 records is a few objects each, all alive until its commit: at
+Python's default of 700 the collector walks them again and again and takes two thirds of the time (measured: 24 against
+8 µs a record in the projector's fold)."""
+
+
 async def _serve(settings: GatewaySettings) -> int:
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
     with KafkaBus(settings.kafka_bootstrap_servers, client_name=f"gateway-{settings.replica}") as bus:
         gateway = Gateway(settings, bus, settings.clock())
         try:

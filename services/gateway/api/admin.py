@@ -39,7 +39,7 @@ MAX_VALUE = 10_000
 T = TypeVar("T")
 
 
-@router.get("/v1/tenants", responses=answers(200, TenantList, 401, 403, 429))
+@router.get("/v1/tenants", responses=answers(200, TenantList, 401, 403, 422, 429))
 async def list_tenants(parts: PartsDep, _principal: Admin) -> Response:
     """By name."""
     return json(TenantList(tenants=await parts.tenants.all()))

@@ -11,19 +11,19 @@ from services.gateway.model import EnergyList, RouteList, SiteList
 router = APIRouter(tags=["federation"])
 
 
-@router.get("/v1/sites", responses=answers(200, SiteList, 401, 429))
+@router.get("/v1/sites", responses=answers(200, SiteList, 401, 422, 429))
 async def list_sites(parts: PartsDep, _principal: Viewer) -> Response:
     """Inventory and power model of each site."""
     return json(SiteList(sites=await parts.readmodel.sites()))
 
 
-@router.get("/v1/routes", responses=answers(200, RouteList, 401, 429))
+@router.get("/v1/routes", responses=answers(200, RouteList, 401, 422, 429))
 async def list_routes(parts: PartsDep, _principal: Viewer) -> Response:
     """Path and backup of each pair of sites, and whether the network has applied it."""
     return json(RouteList(routes=await parts.readmodel.routes()))
 
 
-@router.get("/v1/energy", responses=answers(200, EnergyList, 401, 429))
+@router.get("/v1/energy", responses=answers(200, EnergyList, 401, 422, 429))
 async def list_energy(parts: PartsDep, _principal: Viewer) -> Response:
     """Price, carbon and renewable share of each site: now, published, forecast."""
     return json(await parts.readmodel.energy(parts.clock.now()))

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
 from prometheus_client import Counter
-from pydantic import AwareDatetime
+from pydantic import JsonValue
 
 from services.gateway.api import cursor as cursors
 from services.gateway.api.documents import JOB_BODY, answers
@@ -44,6 +44,7 @@ SMALL_BODY = 64 * 1024
 """A body up to this is parsed in the event loop (a millisecond or two), a larger one beside it."""
 MAX_LIMIT = 1000
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_DATE_TIME: dict[str, JsonValue] = {"format": "date-time"}
 _JOB_ID = re.compile(r"[0-9a-z]{1,64}")
 
 
@@ -172,7 +173,9 @@ async def list_jobs(
     tenant: Annotated[str | None, Query(max_length=253, description="For administrators")] = None,
     label: Annotated[list[str], Query(description="key=value; several: all of them")] = [],  # noqa: B006
     name: Annotated[str | None, Query(max_length=253, description="How the name begins")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Submitted at or after, RFC 3339")] = None,
+    since: Annotated[
+        str | None, Query(description="Submitted at or after, RFC 3339", json_schema_extra=_DATE_TIME)
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before")] = None,
 ) -> Response:
@@ -186,7 +189,7 @@ async def list_jobs(
         site=site,
         labels=tuple(_label(text) for text in label),
         name_prefix=name,
-        since=since,
+        since=_time("since", since),
         before_id=_before(cursor),
         limit=limit + 1,  # one more tells whether there is a next page
     )
@@ -200,6 +203,18 @@ def _no_nul(**parameters: str | None) -> None:
     for name, value in parameters.items():
         if value is not None and "\0" in value:
             raise invalid_field(name, "holds a NUL character", "remove it")
+
+
+def _time(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise invalid_field(name, f"{text[:40]!r} is no time", 'write RFC 3339 with a zone ("2026-12-01T06:00:00Z")')
+    return time
 
 
 def _label(text: str) -> tuple[str, str]:

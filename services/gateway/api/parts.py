@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 
-from services.gateway.api.problem import ApiProblem
+from services.gateway.api.problem import ApiProblem, invalid_field
 from solyx.security import Principal, bearer
 
 if TYPE_CHECKING:
@@ -60,7 +61,18 @@ async def viewer(request: Request) -> Principal:
         detail = "send 'Authorization: Bearer sk_…' with a key that was issued and not revoked"
         raise ApiProblem("unauthenticated", detail, headers={"WWW-Authenticate": 'Bearer realm="solyx"'})
     parts.limit.take_request(principal.key_id)
+    _known_parameters(request)
     return principal
+
+
+def _known_parameters(request: Request) -> None:
+    """A misspelt filter that is ignored shows too much: refuse it."""
+    route: APIRoute = request.scope["route"]
+    known = [field.alias for field in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            cure = f"use some of: {', '.join(known)}" if known else "remove it"
+            raise invalid_field(name[:80], "is no parameter of this path", cure)
 
 
 async def submitter(principal: Annotated[Principal, Depends(viewer)]) -> Principal:
