@@ -18,10 +18,9 @@ import msgspec
 
 from services.actuator.model import Apply, Changes, ClusterOutcome, Delete, Phase, Verdict, WorkloadState
 from services.actuator.simulated.course import Chance, Outage, Unacceptable, course, from_us, to_us
+from services.actuator.simulated.schema import prepare, snapshot, transaction
 from solyx.bus.port import Transient
-from solyx.clock import new_id
 from solyx.events import WorkloadReason
-from solyx.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -30,52 +29,9 @@ if TYPE_CHECKING:
     from solyx.clock import Clock
     from solyx.events import JobAllocated
 
-VERSION = 1
 LOCK_TIMEOUT_S = 5.0
 LOOK_AT_MOST = 2000
 """Changed states that one incremental look returns; the rest comes with the next."""
-
-_SCHEMA = """
-CREATE TABLE workloads (          -- one row a job: its object, or the fence that a deletion left
-  job_id TEXT PRIMARY KEY,
-  revision INTEGER NOT NULL,
-  present INTEGER NOT NULL,       -- 1: the object exists; 0: fence
-  run_id INTEGER,                 -- NULL: it never ran
-  phase TEXT NOT NULL,
-  reason TEXT NOT NULL,
-  message TEXT NOT NULL,
-  started_us INTEGER,
-  ended_us INTEGER,
-  due_us INTEGER,                 -- when it will end; NULL: it has
-  due_phase TEXT,
-  due_reason TEXT,
-  changed INTEGER NOT NULL        -- grows with every change; the watch's cursor
-);
-CREATE INDEX workloads_due ON workloads (due_us) WHERE due_us IS NOT NULL;
-CREATE INDEX workloads_changed ON workloads (changed);
-CREATE TABLE outages (node TEXT NOT NULL, from_us INTEGER NOT NULL, until_us INTEGER NOT NULL);
-CREATE TABLE runs (               -- the run log, append-only
-  run_id INTEGER PRIMARY KEY,
-  job_id TEXT NOT NULL,
-  revision INTEGER NOT NULL,
-  pods BLOB NOT NULL,             -- JSON: index, node and devices of each
-  cpu_milli INTEGER NOT NULL,     -- of one pod
-  memory_bytes INTEGER NOT NULL,  -- of one pod
-  started_us INTEGER NOT NULL
-);
-CREATE INDEX runs_job ON runs (job_id, revision);
-CREATE TABLE run_ends (
-  run_id INTEGER PRIMARY KEY REFERENCES runs,
-  ended_us INTEGER NOT NULL,
-  phase TEXT NOT NULL,
-  reason TEXT NOT NULL
-);
-CREATE TRIGGER runs_stay BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
-CREATE TRIGGER runs_last BEFORE DELETE ON runs BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
-CREATE TRIGGER ends_stay BEFORE UPDATE ON run_ends BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
-CREATE TRIGGER ends_last BEFORE DELETE ON run_ends BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
-CREATE TABLE identity (incarnation TEXT NOT NULL);
-"""
 
 
 class _Row(NamedTuple):
@@ -175,9 +131,9 @@ class SimulatedCluster:
         with self._guarded() as db:
             due_us = _next_due(db)
             if due_us is not None and due_us <= now_us:
-                with _transaction(db):
+                with transaction(db):
                     _settle(db, now_us)
-            with _snapshot(db):
+            with snapshot(db):
                 last, due_us = _last_change(db), _next_due(db)
                 incarnation, _, position = (cursor or "").partition(":")
                 complete = incarnation != self._incarnation
@@ -247,7 +203,7 @@ class SimulatedCluster:
     @contextmanager
     def _write(self) -> Generator[tuple[sqlite3.Connection, int]]:
         """A write transaction, with the time after it was entered and everything due until then settled."""
-        with self._guarded() as db, _transaction(db):
+        with self._guarded() as db, transaction(db):
             now_us = to_us(self._clock.now())
             _settle(db, now_us)
             yield db, now_us
@@ -256,57 +212,11 @@ class SimulatedCluster:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(self._path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
-            self._incarnation = _prepare(db, self._path)
+            self._incarnation = prepare(db, self._path)
         except BaseException:
             db.close()
             raise
         return db
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> str:
-    """Make the tables in a new file; the file's incarnation, by which a cursor of a former file is told apart."""
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = OFF")
-    with _transaction(db):
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in _statements(_SCHEMA):
-                db.execute(statement)
-            db.execute("INSERT INTO identity VALUES (?)", (new_id(),))
-            db.execute(f"PRAGMA user_version = {VERSION}")
-        elif version != VERSION:
-            raise SettingsError(f"{path} was written by another version of Solyx; start with --fresh")
-    return db.execute("SELECT incarnation FROM identity").fetchone()[0]
-
-
-def _statements(script: str) -> Generator[str]:
-    """The statements of a script, each complete (a trigger has semicolons inside)."""
-    statement = ""
-    for line in script.splitlines():
-        statement += line + "\n"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Generator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
-@contextmanager
-def _snapshot(db: sqlite3.Connection) -> Generator[None]:
-    db.execute("BEGIN")
-    try:
-        yield
-    finally:
-        db.execute("COMMIT")
 
 
 def _select(db: sqlite3.Connection, where: str, *parameters: object) -> list[_Row]:
