@@ -237,7 +237,7 @@ class Capacity:
         for request in demand.devices:
             whole, largest = self._view(request)
             fit &= (whole >= request.count) if request.share_milli == WHOLE else (largest >= request.share_milli)
-        return np.flatnonzero(fit)
+        return fit.nonzero()[0]
 
     def _score(self, demand: Demand, nodes: Ints) -> Floats:
         """What would be left over on each node, devices first; the least is the best."""

@@ -42,7 +42,7 @@ class _Rows:
         self._free.append(row)
 
     def freed_by(self, time_s: float, places: int) -> list[Ints]:
-        rows = np.flatnonzero(self.end_s <= time_s)
+        rows = (self.end_s <= time_s).nonzero()[0]
         at = self.place[rows]
         # Weights are doubles: sums of bytes are exact up to 2^53, eight pebibytes a node.
         return [
