@@ -1,30 +1,16 @@
 """Everything that services tell each other, and how it looks on the wire (CloudEvents 1.0, Kafka binary mode)."""
 
-from solyx.events.codec import Envelope, Poison, Record, decode, encode
-from solyx.events.decision import (
-    NOWHERE,
+from solyx.events.allocation import (
     AllocationDeferred,
     AllocationReason,
     AllocationReleased,
-    Alternative,
-    CostBreakdown,
     DeferralReason,
     DeviceAssignment,
-    FinishReason,
     JobAllocated,
-    JobFinished,
-    JobPlaced,
-    PlacementReason,
-    PlacementWithdrawn,
     PodAssignment,
     ReleaseReason,
-    RouteDecided,
-    RouteReason,
-    RouteReported,
-    WithdrawalReason,
-    WorkloadReason,
-    WorkloadReported,
 )
+from solyx.events.codec import Envelope, Poison, Record, decode, encode
 from solyx.events.energy import EnergySeriesPublished, GridEventAnnounced
 from solyx.events.event import Event
 from solyx.events.job import (
@@ -38,6 +24,19 @@ from solyx.events.job import (
     Resources,
 )
 from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed
+from solyx.events.outcome import RouteReported, WorkloadReason, WorkloadReported
+from solyx.events.placement import (
+    NOWHERE,
+    Alternative,
+    CostBreakdown,
+    FinishReason,
+    JobFinished,
+    JobPlaced,
+    PlacementReason,
+    PlacementWithdrawn,
+    WithdrawalReason,
+)
+from solyx.events.route import RouteDecided, RouteReason
 from solyx.events.site import DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from solyx.events import decision, energy, job, metrics, site
+from solyx.events import allocation, energy, job, metrics, outcome, placement, route, site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,15 +24,15 @@ _TYPES: tuple[type[Event], ...] = (
     metrics.SeriesWindowed,
     metrics.ForecastIssued,
     metrics.AnomalyDetected,
-    decision.JobPlaced,
-    decision.PlacementWithdrawn,
-    decision.JobFinished,
-    decision.JobAllocated,
-    decision.AllocationDeferred,
-    decision.AllocationReleased,
-    decision.RouteDecided,
-    decision.WorkloadReported,
-    decision.RouteReported,
+    placement.JobPlaced,
+    placement.PlacementWithdrawn,
+    placement.JobFinished,
+    allocation.JobAllocated,
+    allocation.AllocationDeferred,
+    allocation.AllocationReleased,
+    route.RouteDecided,
+    outcome.WorkloadReported,
+    outcome.RouteReported,
 )
 
 EVENT_TYPES: Mapping[str, type[Event]] = MappingProxyType({event.TYPE: event for event in _TYPES})

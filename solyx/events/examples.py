@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from solyx.events import decision as d
+from solyx.events.allocation import (
+    AllocationDeferred,
+    AllocationReason,
+    AllocationReleased,
+    DeferralReason,
+    DeviceAssignment,
+    JobAllocated,
+    PodAssignment,
+    ReleaseReason,
+)
 from solyx.events.energy import EnergySeriesPublished, GridEventAnnounced
 from solyx.events.job import (
     DataSet,
@@ -17,6 +26,18 @@ from solyx.events.job import (
     Resources,
 )
 from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed
+from solyx.events.outcome import RouteReported, WorkloadReason, WorkloadReported
+from solyx.events.placement import (
+    Alternative,
+    CostBreakdown,
+    FinishReason,
+    JobFinished,
+    JobPlaced,
+    PlacementReason,
+    PlacementWithdrawn,
+    WithdrawalReason,
+)
+from solyx.events.route import RouteDecided, RouteReason
 from solyx.events.site import DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
 
 if TYPE_CHECKING:
@@ -125,7 +146,7 @@ EXAMPLES: tuple[Event, ...] = (
         model="seasonal-naive",
     ),
     AnomalyDetected(source="frankfurt/node-1", series="node_load1", at=_NOON, value=42.0, score=9.1, expected=3.4),
-    d.JobPlaced(
+    JobPlaced(
         job_id=_JOB,
         tenant="vision",
         spec=_SPEC,
@@ -133,61 +154,59 @@ EXAMPLES: tuple[Event, ...] = (
         site="texas",
         start_at=_NOON + timedelta(hours=2),
         revision=1,
-        reason=d.PlacementReason.LEAST_COST,
-        cost=d.CostBreakdown(
+        reason=PlacementReason.LEAST_COST,
+        cost=CostBreakdown(
             energy_eur=0.31, carbon_eur=0.12, movement_eur=0.02, delay_eur=0.01, energy_kwh=5.2, carbon_kg=1.2
         ),
-        alternative=d.Alternative(site="frankfurt", start_at=_NOON + timedelta(hours=14), total_eur=0.52),
+        alternative=Alternative(site="frankfurt", start_at=_NOON + timedelta(hours=14), total_eur=0.52),
         bound_by="texas is full for the next two hours",
         decided_at=_NOON,
     ),
-    d.PlacementWithdrawn(
+    PlacementWithdrawn(
         job_id=_JOB,
         tenant="vision",
         spec=_SPEC,
         submitted_at=_NOON,
         site="texas",
         revision=1,
-        reason=d.WithdrawalReason.CANCELLED,
+        reason=WithdrawalReason.CANCELLED,
         decided_at=_NOON,
     ),
-    d.JobFinished(
+    JobFinished(
         job_id=_JOB,
         tenant="vision",
         site="texas",
         revision=1,
         outcome="succeeded",
-        reason=d.FinishReason.COMPLETED,
+        reason=FinishReason.COMPLETED,
         finished_at=_NOON + timedelta(hours=4),
     ),
-    d.JobAllocated(
+    JobAllocated(
         job_id=_JOB,
         tenant="vision",
         spec=_SPEC,
         site="texas",
         revision=1,
         pods=(
-            d.PodAssignment(
-                index=0, node="node-1", devices=(d.DeviceAssignment(model="A100", index=3, share_milli=1000),)
-            ),
+            PodAssignment(index=0, node="node-1", devices=(DeviceAssignment(model="A100", index=3, share_milli=1000),)),
         ),
-        reason=d.AllocationReason.FITS,
+        reason=AllocationReason.FITS,
         submitted_at=_NOON,
         decided_at=_NOON + timedelta(hours=2),
     ),
-    d.AllocationDeferred(
+    AllocationDeferred(
         job_id=_JOB,
         tenant="vision",
         site="texas",
         revision=1,
-        reason=d.DeferralReason.NO_CAPACITY,
+        reason=DeferralReason.NO_CAPACITY,
         detail="needs 4 A100 or V100, 1 is free",
         decided_at=_NOON,
     ),
-    d.AllocationReleased(
-        job_id=_JOB, tenant="vision", site="texas", revision=1, reason=d.ReleaseReason.FINISHED, decided_at=_NOON
+    AllocationReleased(
+        job_id=_JOB, tenant="vision", site="texas", revision=1, reason=ReleaseReason.FINISHED, decided_at=_NOON
     ),
-    d.RouteDecided(
+    RouteDecided(
         source="frankfurt",
         target="texas",
         revision=3,
@@ -195,18 +214,18 @@ EXAMPLES: tuple[Event, ...] = (
         backup=("2", "7", "9"),
         latency_ms=58.0,
         headroom_bps=27.5e9,
-        reason=d.RouteReason.BETTER_PATH,
+        reason=RouteReason.BETTER_PATH,
         decided_at=_NOON,
     ),
-    d.WorkloadReported(
+    WorkloadReported(
         job_id=_JOB,
         tenant="vision",
         site="texas",
         revision=1,
         status="started",
-        reason=d.WorkloadReason.APPLIED,
+        reason=WorkloadReason.APPLIED,
         started_at=_NOON + timedelta(hours=2),
         at=_NOON + timedelta(hours=2),
     ),
-    d.RouteReported(source="frankfurt", target="texas", revision=3, status="applied", at=_NOON),
+    RouteReported(source="frankfurt", target="texas", revision=3, status="applied", at=_NOON),
 )

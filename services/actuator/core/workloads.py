@@ -15,7 +15,7 @@ from solyx.events import AllocationReleased, JobAllocated, WorkloadReason, Workl
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from solyx.events.decision import WorkloadStatus
+    from solyx.events.outcome import WorkloadStatus
 
 _STATUS: dict[Phase, WorkloadStatus] = {
     Phase.SUCCEEDED: "succeeded",

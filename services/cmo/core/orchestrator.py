@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from services.cmo.core.sites import Site
     from solyx.events import Event, JobSpec
-    from solyx.events.decision import JobOutcome
+    from solyx.events.placement import JobOutcome
 
 _EXTENSION_SHARE = 0.1  # a run that outlasts its estimate is expected to take a tenth of it more, at least an hour
 _AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at again after this share of the stuck time

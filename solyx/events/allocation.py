@@ -1,0 +1,146 @@
+"""On which nodes and devices each job runs (topic ``allocations``, written by the DRM)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from solyx.events.event import Event, Model, Time
+from solyx.events.job import DeviceKind, JobSpec, NonNegative, NonNegativeInt, PositiveInt
+
+
+class DeviceAssignment(Model, frozen=True, kw_only=True):
+    """A share of one device of a node."""
+
+    kind: DeviceKind = "gpu"
+    model: str
+    index: NonNegativeInt
+    share_milli: PositiveInt
+
+
+class PodAssignment(Model, frozen=True, kw_only=True):
+    """Where one pod of the gang runs."""
+
+    index: NonNegativeInt
+    node: str
+    devices: tuple[DeviceAssignment, ...] = ()
+
+
+class AllocationReason(StrEnum):
+    """Why a job was admitted now."""
+
+    FITS = "fits"  # its turn, and it fits
+    BACKFILL = "backfill"  # went ahead of a larger job that does not fit yet
+
+
+class DeferralReason(StrEnum):
+    """Why a placed job waits at its site."""
+
+    NO_CAPACITY = "no_capacity"
+    QUOTA = "quota"
+    NO_NODE_FITS = "no_node_fits"  # no single node could hold a pod even when empty
+    SITE_UNKNOWN = "site_unknown"  # no inventory yet
+
+
+class ReleaseReason(StrEnum):
+    """Why an allocation ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    WITHDRAWN = "withdrawn"
+    PREEMPTED = "preempted"
+
+
+class JobAllocated(Event, frozen=True, kw_only=True):
+    """The DRM admitted a job and chose its nodes and devices."""
+
+    TYPE: ClassVar[str] = "io.solyx.job.allocated.v1"
+    TOPIC: ClassVar[str] = "allocations"
+
+    job_id: str
+    tenant: str
+    spec: JobSpec
+    site: str
+    revision: PositiveInt
+    pods: tuple[PodAssignment, ...]
+    reason: AllocationReason
+    waited_s: NonNegative = 0.0  # since the placement's start time
+    submitted_at: Time
+    decided_at: Time
+
+    @property
+    def key(self) -> str:
+        return f"{self.site}/{self.job_id}"
+
+    @property
+    def ordering_key(self) -> str:
+        return self.site
+
+    @property
+    def subject(self) -> str:
+        return self.job_id
+
+    @property
+    def id(self) -> str:
+        return f"{self.job_id}.{self.revision}.allocated"
+
+
+class AllocationDeferred(Event, frozen=True, kw_only=True):
+    """A placed job has to wait; published once for each reason."""
+
+    TYPE: ClassVar[str] = "io.solyx.allocation.deferred.v1"
+    TOPIC: ClassVar[str] = "allocations"
+
+    job_id: str
+    tenant: str
+    site: str
+    revision: PositiveInt
+    reason: DeferralReason
+    detail: str = ""  # which figure must change, in words
+    decided_at: Time
+
+    @property
+    def key(self) -> str:
+        return f"{self.site}/{self.job_id}"
+
+    @property
+    def ordering_key(self) -> str:
+        return self.site
+
+    @property
+    def subject(self) -> str:
+        return self.job_id
+
+    @property
+    def id(self) -> str:
+        return f"{self.job_id}.{self.revision}.deferred.{self.reason}"
+
+
+class AllocationReleased(Event, frozen=True, kw_only=True):
+    """Nothing of the job under this revision holds resources any more, or may: the actuator stops what still runs."""
+
+    TYPE: ClassVar[str] = "io.solyx.allocation.released.v1"
+    TOPIC: ClassVar[str] = "allocations"
+
+    job_id: str
+    tenant: str
+    site: str
+    revision: PositiveInt
+    reason: ReleaseReason
+    decided_at: Time
+
+    @property
+    def key(self) -> str:
+        return f"{self.site}/{self.job_id}"
+
+    @property
+    def ordering_key(self) -> str:
+        return self.site
+
+    @property
+    def subject(self) -> str:
+        return self.job_id
+
+    @property
+    def id(self) -> str:
+        return f"{self.job_id}.{self.revision}.released"
