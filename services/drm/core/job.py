@@ -65,7 +65,7 @@ class JobState:
         self.reported = 0  # highest revision of any report
         self.started: tuple[int, float] = (0, 0.0)  # revision and Unix time
         self.ended = 0
-        self.end_status: WorkloadStatus | None = None
+        self.end_status = ""  # of that revision: succeeded, failed or stopped
         self.node_lost: tuple[int, float, str] = (0, 0.0, "")  # revision, Unix time and message of a loss of its node
         self.charged: Holding | None = None  # derived: what the site's capacity is charged with
         self.waiting: Waiting | None = None  # derived: its place in the queue
