@@ -14,7 +14,6 @@ from solyx.events import DeferralReason, JobFinished, JobPlaced, ReleaseReason, 
 if TYPE_CHECKING:
     from services.drm.core.queue import Waiting
     from solyx.events import AllocationDeferred, AllocationReleased, JobAllocated, PlacementWithdrawn, WorkloadReported
-    from solyx.events.outcome import WorkloadStatus
 
 _ENDED_BY_ITSELF = (ReleaseReason.FINISHED, ReleaseReason.FAILED)
 
