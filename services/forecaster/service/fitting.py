@@ -98,6 +98,8 @@ class Fitting:
     def _fit(self, request: FitRequest) -> Prediction:
         values = [None if np.isnan(value) else value for value in request.values.tolist()]
         job = _Job(values, request.step_s, request.steps, request.level)
+        if self._process is not None and self._process.poll() is not None:
+            self._end_process()
         process = self._process
         if process is None:
             command = [sys.executable, "-m", "services.forecaster.service.fitting"]
