@@ -1,0 +1,105 @@
+"""The configuration file: what fits is read, and what does not is told with its key and what to do."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from services.collector.config import ConfigError, read_config
+
+ROOT = Path(__file__).resolve().parents[3]
+PROMETHEUS = """
+prometheus:
+  - name: fleet
+    static: [{targets: ["p:9090"]}]
+    queries: [{name: up, query: up}]
+"""
+ENERGY = """
+energy:
+  - name: prices
+    site: berlin
+    kind: price_eur_per_mwh
+    csv: {file: prices.csv}
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text: str, **environment: str):
+        (tmp_path / "collector.yaml").write_text(text)
+        return read_config(tmp_path / "collector.yaml", environment)
+
+    return read
+
+
+def test_an_empty_file_collects_nothing(read):
+    located = read("")
+    assert (located.collection.prometheus, located.collection.energy, located.collection.grid) == ((), (), ())
+
+
+def test_files_are_relative_to_the_configuration(read, tmp_path):
+    assert read(ENERGY).directory == tmp_path
+
+
+def test_secrets_come_from_the_environment(read):
+    text = PROMETHEUS + "    http: {auth: {username: u, password: '${PROM_PASSWORD}'}, headers: {X: 'a$${b}'}}\n"
+    (source,) = read(text, PROM_PASSWORD="s3cret").collection.prometheus
+    assert (source.http.auth.password, source.http.headers) == ("s3cret", {"X": "a${b}"})
+
+
+def test_the_readmes_example_is_complete_and_works(tmp_path):
+    readme = (ROOT / "services/collector/README.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "collector.yaml").write_text(example)
+    environment = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), "x")
+    collection = read_config(tmp_path / "collector.yaml", environment).collection
+    assert collection.prometheus
+    assert {feed.csv is None for feed in collection.energy} == {True, False}
+    assert collection.grid
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "says"),
+    [
+        ("energy: [", "line 1", "is no YAML"),
+        ("7", "", "Write a mapping"),
+        ("enrgy: []", "enrgy", "Write `energy`"),
+        (PROMETHEUS.replace("query: up", "query: up, evry_s: 5"), "prometheus[0].queries[0].evry_s", "Write `every_s`"),
+        (PROMETHEUS.replace("query: up", "query: up, every_s: soon"), "prometheus[0].queries[0].every_s", "a number"),
+        (PROMETHEUS.replace("query: up", "query: up, every_s: 0"), "prometheus[0].queries[0].every_s", "> 0"),
+        (PROMETHEUS.replace("{name: up, query: up}", "{name: up}"), "prometheus[0].queries[0].query", "Add it"),
+        (PROMETHEUS.replace("query: up", "query: up, mode: rang"), "prometheus[0].queries[0].mode", "'rang'"),
+        (re.sub("    static.*\n", "", PROMETHEUS), "prometheus[0]", "Add `static`, `files` or `http_sd`"),
+        (PROMETHEUS + "  - {name: fleet, files: [x], queries: [{name: up, query: up}]}", "", "Names must differ"),
+        (PROMETHEUS + "    http: {auth: {password: x}}", "prometheus[0].http.auth", "Add `username`"),
+        (PROMETHEUS + "    http: {headers: {X: '${NOPE}'}}", "prometheus[0].http.headers.X", "variable NOPE"),
+        (ENERGY + "    unit: pct", "energy[0]", "Write one of eur_per_mwh"),
+        (ENERGY + "    timezone: Mars/Olympus", "energy[0]", "IANA"),
+        (ENERGY + "    step_s: 7000", "energy[0]", "900 or 3600"),
+        (ENERGY + "    json: {url: u, time: t, value: v}", "energy[0]", "exactly one of `csv` and `json`"),
+        (ENERGY.replace("csv: {file: prices.csv}", "json: {url: u, time: t., value: v}"), "energy[0].json", "a dot"),
+        (
+            ENERGY.replace("csv: {file: prices.csv}", "json: {url: 'u{x}', time: t, value: v}"),
+            "energy[0].json",
+            "{from}",
+        ),
+        ("grid: [{name: g, json: {url: u, event_id: i, start: s, end: e, power_cap: p}}]", "grid[0]", "`site`"),
+        (
+            "grid: [{name: g, site: s, json: {url: u, event_id: i, start: s, power_cap: p}}]",
+            "grid[0].json",
+            "duration_s",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_key_and_what_to_do(read, tmp_path, text, key, says):
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert caught.value.key == key
+    assert says in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "collector.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(ConfigError, match="SOLYX_COLLECTOR_CONFIG"):
+        read_config(tmp_path / "none.yaml", {})
