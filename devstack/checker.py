@@ -186,9 +186,12 @@ def _exceeded(
 def _has(node: Node) -> Iterable[tuple[tuple[str, str], int]]:
     yield (node.name, "cpu"), node.cpu_milli
     yield (node.name, "memory"), node.memory_bytes
+    numbers: Counter[str] = Counter()  # equal devices are numbered through, however the inventory groups them
     for group in node.devices:
-        for index in range(group.count):
-            yield (node.name, f"{group.kind}/{group.model}/{index}"), 1000
+        name = f"{group.kind}/{group.model}"
+        for _ in range(group.count):
+            yield (node.name, f"{name}/{numbers[name]}"), 1000
+            numbers[name] += 1
 
 
 def _takes(allocation: JobAllocated) -> Iterable[tuple[tuple[str, str], int]]:

@@ -7,7 +7,7 @@ that was killed before it could report.
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -103,9 +103,12 @@ def overcommitted(runs: Iterable[Run], nodes: Mapping[str, Iterable[Node]]) -> l
         for node in inventory:
             capacity[site, (node.name, "cpu")] = node.cpu_milli
             capacity[site, (node.name, "memory")] = node.memory_bytes
+            numbers: Counter[str] = Counter()  # equal devices are numbered through, however the inventory groups them
             for group in node.devices:
-                for index in range(group.count):
-                    capacity[site, (node.name, f"{group.kind}/{group.model}/{index}")] = 1000
+                name = f"{group.kind}/{group.model}"
+                for _ in range(group.count):
+                    capacity[site, (node.name, f"{name}/{numbers[name]}")] = 1000
+                    numbers[name] += 1
     steps: list[tuple[datetime, int, Run]] = []
     for run in runs:
         steps.append((run.started_at, 1, run))
