@@ -54,14 +54,22 @@ class StateDirectory:
             self.logs.mkdir(exist_ok=True)
             self.services.mkdir(exist_ok=True)
         except OSError as error:
+            self._release()
             raise child.from_os_error(error, f"cannot use the state directory {self.path}") from error
+        except DevstackError:
+            self._release()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._release()
+
+    def _release(self) -> None:
         if self._lock is not None:
             self._lock.close()
+            self._lock = None
 
     @property
     def logs(self) -> Path:
