@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from solyx.bus.worker import DeadLetter, parse_dead_letter
 from solyx.cli import connection as connections
@@ -31,6 +32,22 @@ def _place(letter: DeadLetter) -> str:
     return f"{letter.topic}/{letter.partition}/{letter.offset}"
 
 
+def _document(letter: DeadLetter) -> dict[str, object]:
+    """For programs: headers and value as text."""
+    return {
+        "place": _place(letter),
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "key": letter.key,
+        "error": letter.error,
+        "service": letter.service,
+        "time": letter.time,
+        "headers": {name: value.decode(errors="replace") for name, value in letter.headers},
+        "value": letter.value.decode(errors="replace") if letter.value is not None else None,
+    }
+
+
 def _letters(bus: KafkaBus) -> dict[str, DeadLetter]:
     """Each unreadable record once, however many services parked it."""
     letters: dict[str, DeadLetter] = {}
@@ -50,11 +67,11 @@ def list_letters(json: Json = False, kafka: Kafka = None) -> None:
     letters = _letters(_open(kafka))
     if json:
         for letter in letters.values():
-            print_json(letter)
+            print_json(_document(letter))
         return
     print_table(
         ("place", "key", "parked by", "when", "error"),
-        ((place, x.key, x.service, x.time, x.error) for place, x in letters.items()),
+        ((place, escape(x.key), x.service, x.time, escape(x.error)) for place, x in letters.items()),
     )
 
 
@@ -63,9 +80,9 @@ def show(place: Place, json: Json = False, kafka: Kafka = None) -> None:
     """Show one dead letter: headers, bytes and error."""
     letter = _find(_letters(_open(kafka)), place)
     if json:
-        print_json(letter)
+        print_json(_document(letter))
         return
-    console.print(f"[bold]{place}[/bold]  key {letter.key}  parked by {letter.service} at {letter.time}")
+    console.print(f"{place}  key {letter.key}  parked by {letter.service} at {letter.time}", markup=False)
     console.print(letter.error, style="red", markup=False)
     for name, value in letter.headers:
         console.print(f"  {name}: {value.decode(errors='replace')}", markup=False, highlight=False)
@@ -87,6 +104,10 @@ def replay(
     bus = _open(kafka)
     letters = _letters(bus)
     chosen = list(letters.values()) if all_letters else [_find(letters, place) for place in places or ()]
+    for letter in chosen:
+        if letter.topic not in BY_NAME:
+            errors.print(f"{_place(letter)} names no topic of this version; it stays parked", style="red", markup=False)
+            raise typer.Exit(2)
     publisher = bus.publisher(name="deadletters")
     try:
         for letter in chosen:
@@ -95,7 +116,8 @@ def replay(
                 print_json({"replayed": _place(letter)})
             else:
                 console.print(f"replayed {_place(letter)}", highlight=False)
-            time.sleep(1 / rate)
+            if len(chosen) > 1:
+                time.sleep(1 / rate)
     finally:
         publisher.close()
 
@@ -112,6 +134,6 @@ def _record(letter: DeadLetter) -> Record:
 
 def _find(letters: dict[str, DeadLetter], place: str) -> DeadLetter:
     if place not in letters:
-        errors.print(f"no dead letter {place}; see solyx deadletters list", style="red")
+        errors.print(f"no dead letter {place}; see solyx deadletters list", style="red", markup=False)
         raise typer.Exit(4)
     return letters[place]

@@ -6,6 +6,7 @@ or the broker; 4 not found; 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from solyx import __version__
 from solyx.cli import connection as connections
 from solyx.cli import deadletters, views
 from solyx.cli.output import errors, print_json
@@ -34,6 +36,21 @@ Url = Annotated[str | None, typer.Option(help="The gateway; default $SOLYX_URL."
 Key = Annotated[str | None, typer.Option(help="The API key; default $SOLYX_API_KEY.", show_default=False)]
 
 NOT_FOUND = 404
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"solyx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(  # pyright: ignore[reportUnusedFunction] - typer calls it
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
 
 
 def connect(url: str | None, key: str | None) -> Client:
@@ -79,7 +96,10 @@ def _documents(file: str) -> list[dict[str, Any]]:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
     except OSError as error:
-        errors.print(f"{name}: {error.strerror}", style="red")
+        errors.print(f"{name}: {error.strerror}", style="red", markup=False)
+        raise typer.Exit(2) from error
+    except UnicodeDecodeError as error:
+        errors.print(f"{name}: is no UTF-8 text: byte {error.start}", style="red", markup=False)
         raise typer.Exit(2) from error
     except yaml.YAMLError as error:
         errors.print(f"{name}: {error}", style="red", markup=False)
@@ -173,9 +193,16 @@ def watch(
     key: Key = None,
 ) -> None:
     """Follow decisions and outcomes as they happen; Ctrl-C ends."""
+    seen = last_event_id
     with connect(url, key) as client:
-        for event in client.events(last_event_id=last_event_id):
-            views.show_event(event, as_json=json)
+        try:
+            for event in client.events(last_event_id=last_event_id):
+                views.show_event(event, as_json=json)
+                seen = event.id
+        except Unreachable as error:
+            again = f"; go on with: solyx watch --last-event-id {seen}" if seen else ""
+            msg = f"{error}{again}"
+            raise Unreachable(msg) from error
 
 
 @app.command()
@@ -196,12 +223,15 @@ def events(
 def main() -> None:
     """Run the command line; every expected failure is one message and an exit status."""
     try:
-        app()
+        app(prog_name="solyx")
+    except BrokenPipeError:  # the reader (`| head`) has seen enough; the flush at exit must not complain either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ApiError as error:
         errors.print(str(error), style="red", markup=False)
         sys.exit(4 if error.status == NOT_FOUND else 1)
     except (Unreachable, views.BrokerUnreachable) as error:
-        errors.print(f"{error}\nis it running? set SOLYX_URL, or start one with ./run", style="red", markup=False)
+        setting = "SOLYX_URL" if isinstance(error, Unreachable) else "SOLYX_KAFKA_BOOTSTRAP_SERVERS"
+        errors.print(f"{error}\nis it running? set {setting}, or start one with ./run", style="red", markup=False)
         sys.exit(3)
     except KeyboardInterrupt:
         sys.exit(130)

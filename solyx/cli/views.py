@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import typer
+from rich.markup import escape
 
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.port import Transient
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from solyx.events import SiteObserved
 
 READ_TIMEOUT_S = 0.5
+CONNECT_TIMEOUT_S = 5.0
 WAIT_POLL_S = 0.5
 
 
@@ -52,7 +54,9 @@ def show_job(job: Job, *, as_json: bool) -> None:
     console.print(f"[bold]{job.name}[/bold]  {job.id}  {state(job.state)}  tenant {job.tenant}  trace {job.trace_id}")
     if job.spec is not None:
         wants = job.spec.resources
-        devices = ", ".join(f"{d.count * d.share_milli / 1000:g} {d.kind} {'|'.join(d.models)}" for d in wants.devices)
+        devices = ", ".join(
+            f"{d.count * d.share_milli / 1000:g} {d.kind} {'|'.join(d.models)}".rstrip() for d in wants.devices
+        )
         console.print(
             f"{job.spec.parallelism} × {wants.cpu_milli / 1000:g} cores, {wants.memory_bytes / 2**30:.1f} GiB"
             + (f", {devices}" if devices else "")
@@ -69,15 +73,25 @@ def _short(event_type: str) -> str:
 
 
 def _figures(entry: HistoryEntry) -> str:
-    return ", ".join(
-        f"{name} {_value(value)}" for name, value in entry.figures.items() if value not in (None, "", [], {})
+    return "\n".join(
+        escape(f"{name} {_value(value)}") for name, value in entry.figures.items() if value not in _NOTHING
     )
 
 
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+
+
 def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return msgspec.json.encode(value).decode() if isinstance(value, dict | list) else str(value)
+    """A figure in one line: floats to four digits, what is nested in its order."""
+    match value:
+        case float():
+            return f"{value:.4g}"
+        case dict():
+            return ", ".join(f"{name} {_value(inner)}" for name, inner in value.items() if inner not in _NOTHING)
+        case list():
+            return "; ".join(_value(inner) for inner in value)
+        case _:
+            return str(value)
 
 
 def show_sites(sites: Sequence[SiteObserved], energy: Energy, *, as_json: bool) -> None:
@@ -165,6 +179,7 @@ def open_bus(bootstrap_servers: str) -> KafkaBus:
     Raises:
         BrokerUnreachable: no answer.
     """
+    _knock(bootstrap_servers)
     bus = KafkaBus(bootstrap_servers, client_name="solyx-cli")
     try:
         bus.partitions_of("jobs")
@@ -172,6 +187,23 @@ def open_bus(bootstrap_servers: str) -> KafkaBus:
         msg = f"no answer from Kafka at {bootstrap_servers}: {error}"
         raise BrokerUnreachable(msg) from error
     return bus
+
+
+def _knock(bootstrap_servers: str) -> None:
+    """Connect to one of the servers first: librdkafka would try for 20 s, with a line of log for each attempt."""
+    problem = "write host:port"
+    for server in bootstrap_servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdecimal():
+            continue
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            problem = str(error)
+        else:
+            return
+    msg = f"no answer from Kafka at {bootstrap_servers}: {problem}"
+    raise BrokerUnreachable(msg)
 
 
 def read_topic(bus: KafkaBus, topic: str, *, follow: bool) -> Iterable[Received]:

@@ -21,6 +21,8 @@ class HistoryEntry(Answer, frozen=True, kw_only=True):
 
     seq: int
     type: str
+    subject: str = ""
+    tenant: str | None = None
     time: datetime
     reason: str = ""
     site: str | None = None
@@ -42,6 +44,7 @@ class JobSummary(Answer, frozen=True, kw_only=True):
     state_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
     labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
@@ -64,8 +67,7 @@ class SubmittedJob(Answer, frozen=True, kw_only=True):
     """Answer to one job."""
 
     id: str
-    tenant: str = ""
-    trace_id: str = ""
+    state: str = "submitted"
 
 
 class SubmittedBatch(Answer, frozen=True, kw_only=True):
