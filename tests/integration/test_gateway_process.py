@@ -19,7 +19,7 @@ from devstack.postgres import PostgresServer
 from solyx.bus.kafka import KafkaBus
 from solyx.events import JobSubmitted, decode
 from tests.gateway_app import JOB
-from tests.gateway_events import life, record
+from tests.gateway_events import placed, record
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,7 +122,7 @@ def submitted_ids(bus: KafkaBus) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_a_gateway_serves_survives_its_broker_and_its_database_and_leaves_with_0(installation: Installation) -> None:
     keys = installation.bootstrap()
     assert set(keys) == {"admin", "tenant-0", "tenant-1", "tenant-2"}
@@ -159,7 +159,8 @@ def test_a_gateway_serves_survives_its_broker_and_its_database_and_leaves_with_0
             accepted.append(client.post("/v1/jobs", json=JOB).json()["id"])
             wait(lambda: set(submitted_ids(bus)) == set(accepted), 60)
     finally:
-        assert gateway.end() == 0
+        status = gateway.end()
+    assert status == 0
     assert gateway.lines[-1]["event"] == "stopped"
 
 
@@ -169,7 +170,7 @@ def follow_the_stream(client: httpx.Client, bus: KafkaBus) -> None:
         lines = response.iter_lines()
         assert next(lines).startswith("retry:")
         publisher = bus.publisher(name="test")
-        publisher.publish([record(event) for event in life("j1", "tenant-1")])
+        publisher.publish([record(placed("j1", tenant="tenant-1"))])
         publisher.close()
         data = next(line for line in lines if line.startswith("data:"))
     assert json.loads(data.removeprefix("data: "))["subject"] == "j1"
