@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from array import array
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -61,15 +62,15 @@ def batches(source: str, samples: Iterable[Sample]) -> list[MetricsScraped]:
     """Events of at most ``MAX_SAMPLES`` samples each. Values that are no finite numbers (JSON has none) must be left out before.
 
     The id of an event is its source, ``scraped_at`` and length. The samples carry their own times, so ``scraped_at`` is the newest
-    one's second plus a fingerprint of the series in µs: two parts of one write, or two queries of one source, do not share an id,
-    and a repeat of the same write repeats its ids.
+    one's second plus a fingerprint of series and times in µs: two parts of one write, two queries of one source, or two scrapes in
+    one second do not share an id, and a repeat of the same write repeats its ids.
     """
     rest = list(samples)
     events: list[MetricsScraped] = []
     while rest:
         count = _fitting(rest)
         series, values, times_s = zip(*rest[:count], strict=True)
-        fingerprint = zlib.crc32("\n".join(series).encode())
+        fingerprint = zlib.crc32(array("d", times_s).tobytes(), zlib.crc32("\n".join(series).encode()))
         at = instant(float(int(max(times_s)))) + timedelta(microseconds=fingerprint % 1_000_000)
         events.append(MetricsScraped(source=source, scraped_at=at, series=series, values=values, times_s=times_s))
         rest = rest[count:]

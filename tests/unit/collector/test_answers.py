@@ -50,6 +50,11 @@ def test_events_hold_at_most_500_samples_each_with_its_own_id():
     assert events[0].times_s[0] == 1000.5
 
 
+def test_two_scrapes_in_one_second_do_not_share_an_id():
+    first, second = (batches("s", [("m", 1.0, at)])[0] for at in (1000.25, 1000.75))
+    assert first.id != second.id
+
+
 @pytest.mark.parametrize("letter", ["a", "\x01", "ü", "𝄞"])
 def test_an_event_stays_below_what_a_producer_takes(letter):
     events = batches("s", [(letter * (30_000 // len(letter.encode())), 1.0, 1.0)] * 100)
