@@ -13,6 +13,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 
 from benchmarks.installation import Installation, installation, job
 from solyx.clock import wall_s
@@ -44,10 +45,12 @@ def measure(console: Console) -> dict[str, float]:
         time.sleep(SETTLE_S)
         figures |= _idle_latency(system, console)
         _load(system, WARM_UP_JOBS, console)  # caches, JIT of the broker, first growth of every table
-        before = _records(system)
+        before, cpu_before = _records(system), _cpu_s(system)
         load = _load(system, LOAD_JOBS, console)
-        after = _records(system)
+        after, cpu_after = _records(system), _cpu_s(system)
         figures |= load
+        for name, spent in cpu_after.items():
+            figures[f"cpu_us_per_job_{name}"] = (spent - cpu_before.get(name, 0.0)) / LOAD_JOBS * 1e6
         for service, count in after.items():
             figures[f"records_per_s_{service}"] = (count - before.get(service, 0.0)) / load["load_s"]
         time.sleep(SETTLE_S)
@@ -129,6 +132,15 @@ def _load(system: Installation, jobs: int, console: Console) -> dict[str, float]
         "submit_to_allocation_p50_ms": float(p50),
         "submit_to_allocation_p99_ms": float(p99),
     }
+
+
+def _cpu_s(system: Installation) -> dict[str, float]:
+    """Processor time that each process of the installation has used, children included."""
+    spent = {"benchmark": time.process_time()}
+    for name, pid in system.stack.pids().items():
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        spent[name] = sum(times.user + times.system for times in (process.cpu_times() for process in family))
+    return spent
 
 
 def _records(system: Installation) -> Mapping[str, float]:

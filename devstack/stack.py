@@ -244,6 +244,13 @@ class Stack:
         total += sum(process.measure() for process in self.services)
         self.peak_mb = max(self.peak_mb, total)
 
+    def pids(self) -> dict[str, int]:
+        """Process ids by name, of what runs now."""
+        started = (("kafka", self._broker), ("postgres", self._database))
+        servers = {name: server.pid if server is not None else None for name, server in started}
+        found = servers | {process.name: process.pid for process in self.services}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
     def parts(self) -> list[Part]:
         """Every process of the stack, those of others (an existing Kafka) left out."""
         servers = [
