@@ -7,6 +7,8 @@ from typing import Literal
 from services.forecaster.model import ForecastPolicy, WindowSpec
 from solyx.settings import Settings, SettingsError
 
+_MAX_HORIZON_H = 120  # a week ahead of the newest value, which may be two days old
+
 
 class ForecasterSettings(Settings, frozen=True, kw_only=True):
     """Read from ``SOLYX_FORECASTER_<FIELD>`` or ``SOLYX_<FIELD>``."""
@@ -73,6 +75,9 @@ class ForecasterSettings(Settings, frozen=True, kw_only=True):
             raise SettingsError(msg)
         if not 0.0 < self.level < 1.0:
             msg = f"SOLYX_FORECASTER_LEVEL: {self.level} is no share between 0 and 1, both excluded"
+            raise SettingsError(msg)
+        if not 1 <= self.horizon_h <= _MAX_HORIZON_H or not 1 <= self.load_horizon_h <= _MAX_HORIZON_H:
+            msg = f"SOLYX_FORECASTER_HORIZON_H and _LOAD_HORIZON_H: the seasonal model sees 1 to {_MAX_HORIZON_H} hours ahead"
             raise SettingsError(msg)
         sizes = {spec.size_s: spec for spec in self.window_specs()}
         if self.load_series and self.load_step_s not in sizes:

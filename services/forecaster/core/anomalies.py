@@ -6,7 +6,8 @@ half of the windows are equal and the MAD is therefore 0 (Iglewicz & Hoaglin, "H
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -20,10 +21,23 @@ if TYPE_CHECKING:
     from services.forecaster.model import ForecastPolicy
     from solyx.events import SeriesWindowed
 
+Key: TypeAlias = tuple[str, str]
+"""Source and series."""
+
 _WINDOWS = 60  # an hour of one-minute windows
 _ENOUGH = 20
 _MAX_SCORE = 1000.0  # where all past windows are equal any other value is infinitely far
 _LOOK_BACK_S = 3600.0  # older windows are history: at a start they are not judged again
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Window:
+    """What is kept of a window: its event is thirty times as large."""
+
+    end: datetime
+    samples: int
+    series: tuple[str, ...]
+    mean: Floats
 
 
 class AnomalyWatch:
@@ -32,22 +46,26 @@ class AnomalyWatch:
     def __init__(self, policy: ForecastPolicy) -> None:
         """Watches the series that ``policy.anomaly_series`` names by prefix."""
         self._policy = policy
-        self._windows: dict[str, dict[datetime, SeriesWindowed]] = {}
+        self._windows: dict[str, dict[datetime, _Window]] = {}
         self._unjudged: dict[tuple[str, datetime], None] = {}
-        self._reported: dict[tuple[str, str], datetime] = {}
+        self._reported: dict[Key, datetime] = {}
 
-    def fold(self, window: SeriesWindowed) -> None:
+    def fold(self, event: SeriesWindowed) -> None:
         """Take a window of the watched size; of two records of one window the one with more samples holds."""
-        if round((window.window_end - window.window_start).total_seconds()) != self._policy.anomaly_window_s:
+        if round((event.window_end - event.window_start).total_seconds()) != self._policy.anomaly_window_s:
             return
-        windows = self._windows.setdefault(window.source, {})
-        known = windows.get(window.window_start)
-        if known is not None and sum(known.count) >= sum(window.count):
+        windows = self._windows.setdefault(event.source, {})
+        known, samples = windows.get(event.window_start), sum(event.count)
+        if known is not None and known.samples >= samples:
             return
-        if known is None and len(windows) > _WINDOWS and window.window_start < min(windows):
+        if known is None and len(windows) > _WINDOWS and event.window_start < min(windows):
             return
-        windows[window.window_start] = window
-        self._unjudged[window.source, window.window_start] = None
+        last = next(reversed(windows.values()), None)
+        series = last.series if last is not None and last.series == event.series else event.series
+        windows[event.window_start] = _Window(
+            end=event.window_end, samples=samples, series=series, mean=np.array(event.mean)
+        )
+        self._unjudged[event.source, event.window_start] = None
         while len(windows) > _WINDOWS + 1:
             del windows[min(windows)]
 
@@ -62,12 +80,12 @@ class AnomalyWatch:
         found: list[AnomalyDetected] = []
         for source, start in sorted(self._unjudged, key=lambda key: key[1]):
             window = self._windows[source].get(start)
-            if window is not None and window.window_end > now and start == max(self._windows[source]):
+            if window is not None and window.end > now and start == max(self._windows[source]):
                 continue  # still open
             del self._unjudged[source, start]
-            if window is None or (now - window.window_end).total_seconds() > _LOOK_BACK_S:
+            if window is None or (now - window.end).total_seconds() > _LOOK_BACK_S:
                 continue
-            for anomaly in self._anomalies(window):
+            for anomaly in self._anomalies(source, start, window):
                 key = (source, anomaly.series)
                 last = self._reported.get(key)
                 if last is None or (anomaly.at - last).total_seconds() >= self._policy.anomaly_quiet_s:
@@ -75,34 +93,33 @@ class AnomalyWatch:
                     found.append(anomaly)
         return found
 
-    def _anomalies(self, window: SeriesWindowed) -> Iterator[AnomalyDetected]:
-        windows = self._windows[window.source]
-        past = [windows[start] for start in sorted(windows) if start < window.window_start]
+    def _anomalies(self, source: str, start: datetime, window: _Window) -> Iterator[AnomalyDetected]:
+        windows = self._windows[source]
+        past = [windows[earlier] for earlier in sorted(windows) if earlier < start]
         if len(past) < _ENOUGH:
             return
-        means = _aligned(past, window.series)
-        median, scores = robust_scores(means, np.array(window.mean))
+        median, scores = robust_scores(_aligned(past, window.series), window.mean)
         for position in np.flatnonzero(scores >= self._policy.anomaly_score):
             series = window.series[position]
             if series.startswith(self._policy.anomaly_series):
                 yield AnomalyDetected(
-                    source=window.source,
+                    source=source,
                     series=series,
-                    at=window.window_end,
-                    value=window.mean[position],
+                    at=window.end,
+                    value=float(window.mean[position]),
                     score=round(float(scores[position]), 3),
                     expected=float(median[position]),
                 )
 
 
-def _aligned(past: list[SeriesWindowed], series: tuple[str, ...]) -> Floats:
+def _aligned(past: list[_Window], series: tuple[str, ...]) -> Floats:
     """The means of ``series`` in past windows, one row each; NaN where a series was not there."""
     rows: list[Floats] = []
     for window in past:
         if window.series == series:
-            rows.append(np.array(window.mean))
+            rows.append(window.mean)
             continue
-        known = dict(zip(window.series, window.mean, strict=True))
+        known = dict(zip(window.series, window.mean.tolist(), strict=True))
         rows.append(np.array([known.get(name, np.nan) for name in series]))
     return np.stack(rows)
 

@@ -39,3 +39,8 @@ def test_a_level_is_a_share():
 def test_prefixes_are_separated_by_commas():
     policy = ForecasterSettings(load_series="a, b ,").policy()
     assert policy.load_series == ("a", "b")
+
+
+def test_a_horizon_beyond_what_the_model_sees_is_refused():
+    with pytest.raises(SettingsError, match="1 to 120 hours"):
+        ForecasterSettings(horizon_h=200).check()
