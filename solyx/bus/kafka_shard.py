@@ -239,11 +239,13 @@ class KafkaOwnership:
         self._consumer = consumer
         self._on_revoked = on_revoked
         self._owned: set[int] = set()
+        self._told = False
         self._metadata: Any = consumer.consumer_group_metadata()
         consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._owned.update(partition.partition for partition in partitions)
+        self._told = True
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         leaving = frozenset(partition.partition for partition in partitions) & self._owned
@@ -261,8 +263,8 @@ class KafkaOwnership:
         return frozenset(self._owned)
 
     def joined(self) -> bool:
-        """Whether the group has taken this replica in."""
-        return bool(self._consumer.memberid())
+        """Whether the group has said what this replica owns; a member id comes earlier, and says nothing of that."""
+        return self._told
 
     def group_metadata(self) -> Any:
         """Member and generation as of the last poll, for the fence on offset commits."""
