@@ -126,7 +126,8 @@ async def collect(
             for source in reading:
                 source.cancel()
             await server.cleanup()
-            await _drain(outlet)
+            if delivering.is_set():  # else there is no broker, and nothing will become safe
+                await _drain(outlet)
             delivery.cancel()
 
 
