@@ -97,6 +97,8 @@ class Gateway:
         log.info("listening", host=self._settings.http_host, port=listening.getsockname()[1])
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         background = [asyncio.create_task(self._begin()), asyncio.create_task(self.wakeups.listen())]
+        for task in background:
+            task.add_done_callback(self._on_background_end)
         ended = asyncio.create_task(self._ended.wait())
         await asyncio.wait([serving, ended], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
@@ -132,16 +134,17 @@ class Gateway:
         await self.engine.dispose()
 
     async def _begin(self) -> None:
-        try:
-            await self.prepare()
-            self.start_workers()
-            while not self.watch.readiness("ok").ready:  # noqa: ASYNC110 - threads change it
-                await asyncio.sleep(0.02)
-        except Exception as error:
-            log.exception("start_failed")
+        await self.prepare()
+        self.start_workers()
+        while not self.watch.readiness("ok").ready:  # noqa: ASYNC110 - threads change it
+            await asyncio.sleep(0.02)
+        log.info("ready")
+
+    def _on_background_end(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("background_failed", error=repr(error))
             self._on_failure(error)
-        else:
-            log.info("ready")
 
     def _on_failure(self, error: BaseException) -> None:
         self.failure = error

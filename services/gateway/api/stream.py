@@ -46,8 +46,11 @@ class Wakeups:
     async def listen(self) -> None:
         """Run until cancelled. While the connection is away, streams look by themselves now and then."""
         while True:
-            with contextlib.suppress(Exception):
+            try:
                 await self._listen_once()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
             await asyncio.sleep(self._retry_s)
 
     async def _listen_once(self) -> None:

@@ -56,9 +56,10 @@ class TenantStore:
         return _tenant(row) if row is not None else None
 
     async def ensure(self, name: str, home_site: str | None) -> None:
-        """Create the tenant, or move its home."""
+        """Create the tenant, or move its home where one is given."""
         statement = insert(TENANTS).values(name=name, home_site=home_site)
-        statement = statement.on_conflict_do_update(index_elements=["name"], set_={"home_site": home_site})
+        home = func.coalesce(statement.excluded.home_site, TENANTS.c.home_site)
+        statement = statement.on_conflict_do_update(index_elements=["name"], set_={"home_site": home})
         async with self._engine.begin() as connection:
             await connection.execute(statement)
 
