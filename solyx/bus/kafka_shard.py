@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from solyx.bus.port import Fenced, Ownership, Partition, Received, Transient
+from solyx.bus.port import Fenced, Ownership, Partition, Received, Transient, next_offsets
+from solyx.clock import monotonic_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,9 @@ CALL_TIMEOUT_S = 20.0
 """Longest wait for one answer of the broker."""
 COMMIT_ATTEMPTS = 4
 """A rebalance between two commits changes the group generation: the transaction is aborted and tried again."""
+
+METADATA_INTERVAL_S = 0.3
+"""Age of the group metadata; well below the time that a refused commit goes on trying."""
 
 _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001 - the library's names
@@ -68,6 +72,8 @@ class KafkaReader:
             self._take(first, batch)
             for message in self._consumer.consume(max_records, 0):
                 self._take(message, batch)
+            for partition, offset in next_offsets(batch).items():
+                self._reach(partition, offset)
             if batch or time.monotonic() >= deadline:
                 return batch
 
@@ -81,16 +87,12 @@ class KafkaReader:
             if error.fatal():
                 raise KafkaException(error)
             return  # librdkafka retries by itself and has said so in its log
-        assert topic is not None
-        assert number is not None
-        assert offset is not None
-        self._reach(Partition(topic, number), offset + 1)
         key = message.key()
         batch.append(
-            Received(
-                topic,
-                number,
-                offset,
+            Received(  # a message without an error has a place
+                topic,  # pyright: ignore[reportArgumentType]
+                number,  # pyright: ignore[reportArgumentType]
+                offset,  # pyright: ignore[reportArgumentType]
                 message.timestamp()[1],
                 key.decode(errors="replace") if isinstance(key, bytes) else (key or ""),
                 message.value(),  # pyright: ignore[reportArgumentType]
@@ -240,10 +242,13 @@ class KafkaOwnership:
         self._on_revoked = on_revoked
         self._owned: set[int] = set()
         self._told = False
+        self._moved = False  # shards came or went: the group has a new generation
         self._metadata: Any = consumer.consumer_group_metadata()
+        self._metadata_at = monotonic_s()
         consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._moved = True
         self._owned.update(partition.partition for partition in partitions)
         self._told = True
 
@@ -252,14 +257,17 @@ class KafkaOwnership:
         if leaving:
             self._on_revoked(leaving)
         self._owned -= leaving
+        self._moved = True
 
     def poll(self, timeout_s: float) -> frozenset[int]:
         message = self._consumer.poll(timeout_s)
         if message is not None and (error := message.error()) is not None and error.fatal():
             raise Fenced(error.str())  # another process carries this replica's name
-        # Asked for here because the call waits for ever while another thread is in poll; a shard that commits with the
-        # generation of a moment ago is refused, and tries again with the next.
-        self._metadata = self._consumer.consumer_group_metadata()
+        if self._moved or monotonic_s() - self._metadata_at > METADATA_INTERVAL_S:
+            # Asked for here because the call waits for ever while another thread is in poll; a shard that commits with the
+            # generation of a moment ago is refused, and tries again with the next.
+            self._metadata, self._metadata_at = self._consumer.consumer_group_metadata(), monotonic_s()
+            self._moved = False
         return frozenset(self._owned)
 
     def joined(self) -> bool:

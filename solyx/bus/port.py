@@ -42,6 +42,12 @@ class Received(msgspec.Struct, frozen=True):
     headers: list[tuple[str, bytes]]
 
 
+def next_offsets(batch: Sequence[Received]) -> dict[Partition, int]:
+    """The offset after the last record of each partition in a batch (each partition's records are in order)."""
+    last = {(received.topic, received.partition): received.offset for received in batch}
+    return {Partition(topic, number): offset + 1 for (topic, number), offset in last.items()}
+
+
 class Transient(Exception):  # noqa: N818 - one of the project's two error words
     """It may work in ``after_s`` seconds: back off in place."""
 

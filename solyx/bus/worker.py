@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 import msgspec
-from prometheus_client import Counter, Gauge, Histogram
+import prometheus_client as prometheus
 
-from solyx.bus.port import Bus, Fenced, Ownership, Partition, Received, ShardLog, Transient
+from solyx.bus.port import Bus, Fenced, Ownership, Partition, Received, ShardLog, Transient, next_offsets
 from solyx.clock import monotonic_s
-from solyx.events import AllocationReleased, Event, JobFinished, Poison, Record, decode, encode
+from solyx.events import AllocationReleased, Event, JobFinished, Poison, Record, decode_event, encode
 from solyx.telemetry import get_logger, step, trace_id_of
 from solyx.topics import DEADLETTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from solyx.bus.runner import Core, Hooks, Role
     from solyx.clock import Clock
@@ -24,26 +25,26 @@ if TYPE_CHECKING:
 
 log = get_logger()
 
-RECORDS = Counter("solyx_records_total", "Records folded", ["service", "topic"])
-DECISIONS = Counter("solyx_decisions_total", "Decisions published", ["service", "type", "reason"])
-DEAD = Counter("solyx_deadletters_total", "Records parked in the dead letters", ["service", "topic"])
-BATCH = Histogram(
+RECORDS = prometheus.Counter("solyx_records_total", "Records folded", ["service", "topic"])
+DECISIONS = prometheus.Counter("solyx_decisions_total", "Decisions published", ["service", "type", "reason"])
+DEAD = prometheus.Counter("solyx_deadletters_total", "Records parked in the dead letters", ["service", "topic"])
+BATCH = prometheus.Histogram(
     "solyx_batch_records",
     "Records in one transaction's input",
     ["service"],
     buckets=(1, 3, 10, 30, 100, 300, 1000, 3000),
 )
-DECIDE = Histogram(
+DECIDE = prometheus.Histogram(
     "solyx_decide_seconds",
     "Time of the core for one batch",
     ["service"],
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
 )
-COMMIT = Histogram(
+COMMIT = prometheus.Histogram(
     "solyx_commit_seconds", "Time of one transaction", ["service"], buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 )
-LAG = Gauge("solyx_lag_records", "Records in the inputs not yet read", ["service", "shard"])
-RECOVERIES = Counter("solyx_recoveries_total", "Cores rebuilt from the log", ["service"])
+LAG = prometheus.Gauge("solyx_lag_records", "Records in the inputs not yet read", ["service", "shard"])
+RECOVERIES = prometheus.Counter("solyx_recoveries_total", "Cores rebuilt from the log", ["service"])
 
 OFFSETS_INTERVAL_S = 1.0
 """Offsets of batches that led to no decision are committed at least this often; they cost a transaction."""
@@ -186,23 +187,24 @@ class _Life:
         """Merge records into the core; returns the unreadable ones with their error, and keeps them until ``begin``."""
         unreadable: list[tuple[Received, str]] = []
         core, traces = self.core, self._traces
+        for partition, offset in next_offsets(batch).items():
+            if partition.topic in self._inputs:
+                self._offsets[partition] = offset
         for received in batch:
-            if received.topic in self._inputs:
-                self._offsets[Partition(received.topic, received.partition)] = received.offset + 1
             if received.value is None:
                 continue
             try:
-                envelope = decode(received.value, received.headers)
+                event, traceparent = decode_event(received.value, received.headers)
             except Poison as error:
                 unreadable.append((received, str(error)))
                 self._judge(poisoned=True)
                 continue
             self._judge(poisoned=False)
-            event = envelope.event
-            if envelope.traceparent is not None:
-                traces.note(event, envelope.traceparent)
+            if traceparent is not None:
+                traces.note(event, traceparent)
             core.fold(event)
-            self._records[received.topic].inc()
+        for topic, count in Counter(received.topic for received in batch).items():
+            self._records[topic].inc(count)
         self.folded += len(batch)
         self._unparked.extend(unreadable)
         return unreadable
@@ -232,7 +234,7 @@ class _Life:
             DECIDE.labels(service).observe(decided - started)
         idle_too_long = bool(self._offsets) and decided - self._committed_at > OFFSETS_INTERVAL_S
         if decisions or self._unparked or idle_too_long:
-            outputs = [self._record(decision) for decision in decisions]
+            outputs = [self._record(decision, now) for decision in decisions]
             outputs.extend(self._dead_letter(received, error) for received, error in self._unparked)
             shard_log.commit(outputs, self._offsets)
             COMMIT.labels(service).observe(monotonic_s() - decided)
@@ -244,13 +246,13 @@ class _Life:
         if hooks:
             hooks.after_commit(self.core, now)
 
-    def _record(self, decision: Event) -> Record:
+    def _record(self, decision: Event, now: datetime) -> Record:
         traceparent = self._traces.parent_of(decision)
         if traceparent is not None:
             name = f"{self._role.service} {type(decision).__name__}"
             traceparent = step(name, traceparent, {"job_id": decision.subject}) or traceparent
             self._traces.note(decision, traceparent)
-        return encode(decision, source=f"solyx/{self._role.service}", time=self._clock.now(), traceparent=traceparent)
+        return encode(decision, source=f"solyx/{self._role.service}", time=now, traceparent=traceparent)
 
     def _dead_letter(self, received: Received, error: str) -> Record:
         """The original bytes and headers, with the error and the place they came from."""

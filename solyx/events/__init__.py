@@ -10,7 +10,7 @@ from solyx.events.allocation import (
     PodAssignment,
     ReleaseReason,
 )
-from solyx.events.codec import Envelope, Poison, Record, decode, encode
+from solyx.events.codec import Envelope, Poison, Record, decode, decode_event, encode
 from solyx.events.energy import EnergySeriesPublished, GridEventAnnounced
 from solyx.events.event import Event
 from solyx.events.job import (
@@ -87,5 +87,6 @@ __all__ = [
     "WorkloadReason",
     "WorkloadReported",
     "decode",
+    "decode_event",
     "encode",
 ]

@@ -7,7 +7,7 @@ field, or bytes that are no JSON raise ``Poison``.
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -53,9 +53,24 @@ class Envelope(msgspec.Struct, frozen=True):
     offset: int = -1
 
 
-@cache
-def _decoder(event_type: type[Event]) -> msgspec.json.Decoder[Event]:
-    return msgspec.json.Decoder(event_type)
+_DECODERS: dict[bytes, msgspec.json.Decoder[Event]] = {
+    name.encode(): msgspec.json.Decoder(event_type) for name, event_type in EVENT_TYPES.items()
+}
+
+
+def _decoder_of(type_name: bytes) -> msgspec.json.Decoder[Event]:
+    decoder = _DECODERS.get(type_name)
+    if decoder is None:
+        text = type_name.decode(errors="replace")
+        msg = f"unknown event type {text!r}" if text else "no ce_type header"
+        raise Poison(msg)
+    return decoder
+
+
+@lru_cache(maxsize=16)
+def _time_header(time: datetime) -> tuple[str, bytes]:
+    """A batch of decisions has one time."""
+    return "ce_time", time.isoformat().encode()
 
 
 @cache
@@ -68,12 +83,32 @@ def encode(event: Event, *, source: str, time: datetime, traceparent: str | None
     headers: Headers = [
         *_static_headers(type(event), source),
         ("ce_id", event.id.encode()),
-        ("ce_time", time.isoformat().encode()),
+        _time_header(time),
         ("ce_subject", event.subject.encode()),
     ]
     if traceparent is not None:
         headers.append(("traceparent", traceparent.encode()))
     return Record(event.TOPIC, event.key, event.ordering_key, _ENCODER.encode(event), headers)
+
+
+def decode_event(value: bytes, headers: Iterable[tuple[str, bytes | None]]) -> tuple[Event, str | None]:
+    """The event in a record and its traceparent: what a core's loop needs, without the rest of the envelope.
+
+    Raises:
+        Poison: the type is missing or unknown, or the value does not fit the type.
+    """
+    type_name = traceparent = None
+    for name, text in headers:
+        if name == "ce_type":
+            type_name = text
+        elif name == "traceparent":
+            traceparent = text
+    decoder = _decoder_of(type_name or b"")
+    try:
+        return decoder.decode(value), traceparent.decode() if traceparent is not None else None
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        msg = f"{(type_name or b'').decode()}: {error}"
+        raise Poison(msg) from error
 
 
 def decode(
@@ -90,13 +125,8 @@ def decode(
         Poison: the type is missing or unknown, or the value does not fit the type.
     """
     fields = {name: text for name, text in headers if text is not None}
-    type_name = fields.get("ce_type", b"").decode(errors="replace")
-    event_type = EVENT_TYPES.get(type_name)
-    if event_type is None:
-        msg = f"unknown event type {type_name!r}" if type_name else "no ce_type header"
-        raise Poison(msg)
+    event, _ = decode_event(value, fields.items())
     try:
-        event = _decoder(event_type).decode(value)
         time = datetime.fromisoformat(fields["ce_time"].decode())
         traceparent = fields.get("traceparent")
         return Envelope(
@@ -112,6 +142,6 @@ def decode(
     except KeyError as error:
         msg = f"no {error.args[0]} header"
         raise Poison(msg) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
-        msg = f"{type_name}: {error}"
+    except ValueError as error:
+        msg = f"headers: {error}"
         raise Poison(msg) from error
