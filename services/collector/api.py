@@ -141,7 +141,7 @@ class Api:
         """Before the body is read: who asks, and is there room?"""
         token = self._settings.token
         shown = request.headers.get("Authorization", "")
-        if token and not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+        if token and not hmac.compare_digest(shown.encode(errors="surrogateescape"), f"Bearer {token}".encode()):
             response = problem(401, "send `Authorization: Bearer` with SOLYX_COLLECTOR_TOKEN")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response

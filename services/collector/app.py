@@ -13,6 +13,7 @@ from aiohttp import web
 
 from services.collector.api import Api
 from services.collector.config import read_config
+from services.collector.core.inventory import observed
 from services.collector.model import Located
 from services.collector.service.energy import EnergySource
 from services.collector.service.feed import Feeds
@@ -106,11 +107,15 @@ async def collect(
                 await started.wait()
             log.info("ready")
 
-        sites = {site.name for site in replayed.sites} if replayed else frozenset[str]()
+        sites = {site.name for site in collection.sites} | (
+            {site.name for site in replayed.sites} if replayed else set()
+        )
         api = Api(outlet, clock, settings, remote_write=collection.remote_write, sites=sites, ready=ready)
         server, port = await _listen(api, settings)
         stack.push_async_callback(server.cleanup)
         sources: list[Coroutine[None, None, None]] = [announce()]
+        if collection.sites:
+            sources.append(outlet.publish([observed(site, clock.now()) for site in collection.sites]))
         if replay:
             rounds_per_s = settings.replay_rounds_per_s
             sources.append(play(replay, outlet, clock, rounds_per_s=rounds_per_s, started=started))

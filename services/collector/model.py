@@ -13,6 +13,7 @@ import msgspec
 
 from services.collector.core.paths import parse_path
 from solyx.events.energy import EnergyKind
+from solyx.events.job import DeviceKind
 
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 NonNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
@@ -119,10 +120,14 @@ class Http(Config, frozen=True, kw_only=True):
     max_bytes: Annotated[int, msgspec.Meta(gt=0)] = 64 * 1024 * 1024
 
 
+Target: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?$")]
+"""host or host:port."""
+
+
 class TargetGroup(Config, frozen=True, kw_only=True):
     """Prometheus servers and labels that all their series get (a label that a series has stays)."""
 
-    targets: tuple[Text, ...]
+    targets: tuple[Target, ...]
     labels: dict[str, str] = {}
 
 
@@ -281,17 +286,69 @@ class GridFeed(Config, frozen=True, kw_only=True):
         _zone(self.timezone)
 
 
+class DeviceEntry(Config, frozen=True, kw_only=True):
+    """Equal accelerators of one machine."""
+
+    kind: DeviceKind = "gpu"
+    model: Text
+    count: Annotated[int, msgspec.Meta(gt=0)]
+
+
+class NodeEntry(Config, frozen=True, kw_only=True):
+    """Equal machines: ``name``, or ``name-0`` to ``name-(count - 1)`` where there are several."""
+
+    name: Name
+    count: Annotated[int, msgspec.Meta(gt=0, le=100_000)] = 1
+    cpu: Positive  # cores
+    memory_gib: Positive
+    devices: tuple[DeviceEntry, ...] = ()
+    labels: dict[str, str] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """Of each machine."""
+        return (self.name,) if self.count == 1 else tuple(f"{self.name}-{index}" for index in range(self.count))
+
+
+class PowerEntry(Config, frozen=True, kw_only=True):
+    """As ``solyx.events.PowerModel``."""
+
+    idle_w_per_node: NonNegative = 0.0
+    w_per_core: NonNegative = 0.0
+    w_per_gpu: NonNegative = 0.0
+    pue: Annotated[float, msgspec.Meta(ge=1)] = 1.0
+
+
+class SiteEntry(Config, frozen=True, kw_only=True):
+    """The inventory of a site that nothing else reports."""
+
+    name: Name
+    nodes: tuple[NodeEntry, ...]
+    power: PowerEntry = PowerEntry()
+    zone: str = ""
+    network_node: str = ""
+    egress_eur_per_gib: NonNegative = 0.0
+    latency_ms: dict[str, NonNegative] = {}  # round trip to named places
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            raise ValueError("a site without machines. Add one to `nodes`")
+        names = [name for node in self.nodes for name in node.names()]
+        if len(set(names)) < len(names):
+            raise ValueError("two machines have one name. Names of machines must differ within a site")
+
+
 class Collection(Config, frozen=True, kw_only=True):
     """The whole file."""
 
     prometheus: tuple[PrometheusSource, ...] = ()
     remote_write: RemoteWrite = RemoteWrite()
+    sites: tuple[SiteEntry, ...] = ()
     energy: tuple[EnergyFeed, ...] = ()
     grid: tuple[GridFeed, ...] = ()
     max_backoff_s: Positive = 300.0  # longest pause between two attempts at a feed that fails
 
     def __post_init__(self) -> None:
-        for key in ("prometheus", "energy", "grid"):
+        for key in ("prometheus", "sites", "energy", "grid"):
             _distinct(key, [feed.name for feed in getattr(self, key)])
 
 

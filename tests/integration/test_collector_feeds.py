@@ -14,7 +14,7 @@ from aiohttp import web
 
 from services.collector.settings import CollectorSettings
 from solyx.bus.memory import MemoryBus
-from solyx.events import EnergySeriesPublished, FeedReported, GridEventAnnounced, MetricsScraped
+from solyx.events import EnergySeriesPublished, FeedReported, GridEventAnnounced, MetricsScraped, SiteObserved
 from solyx.scenario import generate, load
 from solyx.settings import SettingsError
 from tests.integration.collector_running import Running, running_collector
@@ -133,6 +133,38 @@ async def test_a_source_that_hangs_is_given_up_on_in_time(source, tmp_path):
         async with aiohttp.ClientSession() as client, client.get(f"{collector.url}/readyz") as answer:
             assert answer.status == 200
             assert (await answer.json())["feeds"]["prices"]["stale"] is True
+
+
+async def test_an_address_that_redirects_is_not_followed_with_our_secrets(source, tmp_path):
+    async def elsewhere(_: web.Request) -> web.Response:
+        raise web.HTTPFound(source.url + "/prices")
+
+    app = web.Application()
+    app.router.add_get("/prices", elsewhere)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    feed = price_feed(source)
+    feed["json"]["url"] = f"http://127.0.0.1:{runner.addresses[0][1]}/prices"
+    async with running_collector(tmp_path, {"energy": [feed]}) as collector:
+        await collector.until(lambda: statuses(collector, "prices") == ["stale"], "stale")
+        assert "302" in collector.events(FeedReported)[0].error
+    assert not source.requests
+    await runner.cleanup()
+
+
+async def test_sites_in_the_configuration_are_published_whole(tmp_path):
+    machines = [
+        {"name": "gpu", "count": 2, "cpu": 8, "memory_gib": 2, "devices": [{"model": "A100", "count": 4}]},
+        {"name": "head", "cpu": 0.5, "memory_gib": 1},
+    ]
+    site = {"name": "lab", "zone": "DE", "nodes": machines, "power": {"w_per_core": 5, "pue": 1.2}}
+    async with running_collector(tmp_path, {"sites": [site]}) as collector:
+        await collector.until(lambda: collector.events(SiteObserved), "the site")
+        (seen,) = collector.events(SiteObserved)
+        assert [(node.name, node.cpu_milli) for node in seen.nodes] == [("gpu-0", 8000), ("gpu-1", 8000), ("head", 500)]
+        assert seen.nodes[0].devices[0].count == 4
+        assert (seen.zone, seen.power.pue, seen.nodes[2].memory_bytes) == ("DE", 1.2, 2**30)
 
 
 async def test_old_values_are_published_but_count_as_a_failure(tmp_path):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_POINTS = 10_000
 """Of one series in one range query; Prometheus refuses more than 11,000."""
 
+_LATEST_S = 7_258_118_400.0  # the year 2200; later is no time in s
+
 _Value = tuple[float, str]
 
 
@@ -89,6 +91,8 @@ def read_answer(
             raise MappingError(str(error)) from error
         samples: list[Sample] = []
         for time_s, text in (series.value,) if series.value else series.values:
+            if not 0 <= time_s < _LATEST_S:
+                raise MappingError(f"a sample of {name[:100]} has the time {time_s}")
             value = _number(text)
             if not math.isfinite(value):
                 not_finite += 1
@@ -115,7 +119,7 @@ def _series_of(body: bytes) -> tuple[_Series, ...]:
                 raise MappingError(
                     f"the result is a {kind or 'nothing'}; a query must yield a vector, matrix or scalar"
                 )
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MappingError(f"this is no answer of Prometheus ({error}): {body[:80]!r}") from error
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from services.collector.model import GridFeed
 
+MAX_DISTANCE = timedelta(days=3660)
+"""A window that begins further away is a wrong year."""
+
 MAX_WINDOW = timedelta(days=31)
 """A longer cap is a planning matter, or a wrong unit in a duration."""
 
@@ -71,6 +74,9 @@ def _field_problem(error: msgspec.ValidationError) -> FieldProblem:
 
 def _problems(posted: Posted, now: datetime, sites: Collection[str]) -> tuple[FieldProblem, ...]:
     problems: list[FieldProblem] = []
+    if abs(posted.start - now) > MAX_DISTANCE:
+        message = f"It is more than {MAX_DISTANCE.days} days away."
+        problems.append(FieldProblem(field="start", message=message, cure="Correct the year."))
     if posted.end <= posted.start:
         problems.append(FieldProblem(field="end", message="It is not after start.", cure="Give a later time."))
     elif posted.end - posted.start > MAX_WINDOW:

@@ -23,7 +23,7 @@ Point = tuple[datetime, float]
 """When a value begins to hold (UTC), and the value."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_EPOCH_S = 32_503_680_000.0  # the year 3000; more is a wrong unit
+_YEARS = range(1970, 2200)  # anything else is a wrong unit or a placeholder
 
 
 class Times:
@@ -43,8 +43,18 @@ class Times:
         Raises:
             MappingError: it is none, or no clock in the time zone ever showed it.
         """
+        try:
+            at = self._read(value, where)
+        except OverflowError:
+            at = None
+        if at is None or at.year not in _YEARS:
+            hint = " Perhaps time_format is unix_ms" if self._format == "unix_s" else ""
+            raise MappingError(f"{where} is {value!r}, too far away.{hint}")
+        return at
+
+    def _read(self, value: Any, where: str) -> datetime:
         if self._format in {"unix_s", "unix_ms"}:
-            return self._epoch(value, where)
+            return _EPOCH + timedelta(seconds=number(value, where) / (1000.0 if self._format == "unix_ms" else 1.0))
         if not isinstance(value, str):
             raise MappingError(f"{where} is {value!r}, not a time as text")
         try:
@@ -55,12 +65,6 @@ class Times:
         except ValueError as error:
             raise MappingError(f"{where} is {value[:60]!r}, no time in the format {self._format}") from error
         return at.astimezone(UTC) if at.tzinfo else self._local(at, where)
-
-    def _epoch(self, value: Any, where: str) -> datetime:
-        seconds = number(value, where) / (1000.0 if self._format == "unix_ms" else 1.0)
-        if not -_MAX_EPOCH_S < seconds < _MAX_EPOCH_S:
-            raise MappingError(f"{where} is {value!r}, too far away. Perhaps time_format is unix_ms")
-        return _EPOCH + timedelta(seconds=seconds)
 
     def _local(self, at: datetime, where: str) -> datetime:
         first, second = (at.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1))

@@ -40,7 +40,7 @@ def read_groups(text: bytes, form: Literal["json", "yaml"]) -> tuple[TargetGroup
     try:
         document = msgspec.json.decode(text) if form == "json" else yaml.safe_load(text)
         groups = msgspec.convert(document or (), tuple[_Group, ...])
-    except (msgspec.MsgspecError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise MappingError(f"this is no list of target groups: {error}") from error
     return tuple(TargetGroup(targets=group.targets, labels=group.labels) for group in groups)
 

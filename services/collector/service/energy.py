@@ -88,5 +88,5 @@ def decoded(body: bytes) -> object:
     """
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MappingError(f"the answer is no JSON ({error}): {body[:80]!r}") from error

@@ -21,7 +21,7 @@ _SHOWN = 300  # letters of an error's body
 
 
 class HttpSource:
-    """Asks with the credentials and checks of one ``Http``."""
+    """Asks with the credentials and checks of one ``Http``. A redirection is a failure: it would take the secrets elsewhere."""
 
     def __init__(self, session: aiohttp.ClientSession, http: Http, directory: Path) -> None:
         """File names in ``http`` are relative to ``directory``."""
@@ -42,7 +42,9 @@ class HttpSource:
             }
             if self._ssl is None:
                 self._ssl = await asyncio.to_thread(_ssl_context, self._http.tls, self._directory)
-            async with self._session.get(url, headers=headers, ssl=self._ssl, timeout=timeout) as answer:
+            async with self._session.get(
+                url, headers=headers, ssl=self._ssl, timeout=timeout, allow_redirects=False
+            ) as answer:
                 if answer.status != 200:
                     text = (await answer.content.read(4 * _SHOWN)).decode(errors="replace")[:_SHOWN]
                     retry_after = answer.headers.get("Retry-After", "")

@@ -104,6 +104,9 @@ def test_stale_and_infinite_samples_are_left_out_and_counted():
         (b'{"status":"success","data":{"resultType":"vector","result":[{"value":[1,2]}]}}', "no answer"),
         (b'{"status":"success","data":{"resultType":"scalar","result":[1,"x"]}}', "not a number"),
         (b"<html>", "no answer of Prometheus"),
+        (b'{"status":"success","data":{"resultType":"scalar","result":[1e20,"1"]}}', "has the time 1e"),
+        (b"[" * 100_000, "no answer of Prometheus"),
+        (b'{"status":"success","data":{"result":' + b"[" * 100_000, "no answer of Prometheus"),
     ],
 )
 def test_what_is_no_answer_is_an_error(body, reason):

@@ -71,6 +71,7 @@ def test_the_readmes_example_is_complete_and_works(tmp_path):
         (PROMETHEUS.replace("query: up", "query: up, mode: rang"), "prometheus[0].queries[0].mode", "'rang'"),
         (re.sub("    static.*\n", "", PROMETHEUS), "prometheus[0]", "Add `static`, `files` or `http_sd`"),
         (PROMETHEUS + "  - {name: fleet, files: [x], queries: [{name: up, query: up}]}", "", "Names must differ"),
+        (PROMETHEUS.replace("p:9090", "http://p"), "prometheus[0].static[0].targets[0]", "matching"),
         (PROMETHEUS + "    http: {auth: {password: x}}", "prometheus[0].http.auth", "Add `username`"),
         (PROMETHEUS + "    http: {headers: {X: '${NOPE}'}}", "prometheus[0].http.headers.X", "variable NOPE"),
         (ENERGY + "    unit: pct", "energy[0]", "Write one of eur_per_mwh"),
@@ -82,6 +83,12 @@ def test_the_readmes_example_is_complete_and_works(tmp_path):
             ENERGY.replace("csv: {file: prices.csv}", "json: {url: 'u{x}', time: t, value: v}"),
             "energy[0].json",
             "{from}",
+        ),
+        ("sites: [{name: s, nodes: []}]", "sites[0]", "Add one to `nodes`"),
+        (
+            "sites: [{name: s, nodes: [{name: a, cpu: 1, memory_gib: 1}, {name: a, cpu: 1, memory_gib: 1}]}]",
+            "sites[0]",
+            "differ",
         ),
         ("grid: [{name: g, json: {url: u, event_id: i, start: s, end: e, power_cap: p}}]", "grid[0]", "`site`"),
         (

@@ -42,6 +42,7 @@ def test_a_posted_event_is_announced_in_utc():
         ({"end": "2023-06-01T15:00:00+02:00"}, "end"),
         ({"end": "2024-06-01T15:00:00+02:00"}, "end"),
         ({"start": "2023-05-01T00:00:00Z", "end": "2023-05-02T00:00:00Z"}, "end"),
+        ({"start": "9999-12-31T00:00:00-23:00", "end": "9999-12-31T01:00:00-23:00"}, "start"),
         ({"power_cap_w": -1}, "power_cap_w"),
         ({"power_cap_w": "5 kW"}, "power_cap_w"),
         ({"status": "maybe"}, "status"),

@@ -95,6 +95,9 @@ def test_a_gap_stays_a_gap():
     ("document", "reason"),
     [
         ([{"time": "yesterday", "value": 1}], "time 0 is 'yesterday'"),
+        ([{"time": "0001-01-01T00:00+23:00", "value": 1}], "too far away"),
+        ([{"time": "9999-12-31T23:00-23:00", "value": 1}], "too far away"),
+        ([{"time": "0001-01-01T00:00", "value": 1}], "too far away"),
         ([{"time": "2023-06-01T00:00Z", "value": "much"}], "value 0 is 'much', not a finite number"),
         ([{"time": "2023-06-01T00:00Z", "value": True}], "value 0 is True"),
         ([{"time": "2023-06-01T00:00Z", "value": "NaN"}], "finite"),
