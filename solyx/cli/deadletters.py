@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from solyx.bus.worker import DeadLetter, parse_dead_letter
 from solyx.cli import connection as connections
@@ -71,7 +70,7 @@ def list_letters(json: Json = False, kafka: Kafka = None) -> None:
         return
     print_table(
         ("place", "key", "parked by", "when", "error"),
-        ((place, escape(x.key), x.service, x.time, escape(x.error)) for place, x in letters.items()),
+        ((place, x.key, x.service, x.time, x.error) for place, x in letters.items()),
     )
 
 

@@ -187,7 +187,11 @@ def routes(json: Json = False, url: Url = None, key: Key = None) -> None:
 
 @app.command()
 def watch(
-    last_event_id: Annotated[str | None, typer.Option(help="Go on after this event.")] = None,
+    job_id: Annotated[str | None, typer.Option("--job", metavar="ID", help="Only this job's.")] = None,
+    event_type: Annotated[
+        list[str] | None, typer.Option("--type", help="Only this type, such as job.finished.v1; may be repeated.")
+    ] = None,
+    last_event_id: Annotated[str | None, typer.Option(help="Go on after this event; 0: from the beginning.")] = None,
     json: Json = False,
     url: Url = None,
     key: Key = None,
@@ -196,7 +200,7 @@ def watch(
     seen = last_event_id
     with connect(url, key) as client:
         try:
-            for event in client.events(last_event_id=last_event_id):
+            for event in client.events(last_event_id=last_event_id, job=job_id, event_type=event_type or ()):
                 views.show_event(event, as_json=json)
                 seen = event.id
         except Unreachable as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,14 +41,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     for column in columns:
         table.add_column(column, no_wrap=column == "id", overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(_cell(cell) for cell in row))
     console.print(table)
 
 
-def state(name: str) -> str:
+def _cell(value: object) -> Text:
+    """As it is: what a user wrote in square brackets is no markup."""
+    return value if isinstance(value, Text) else Text("" if value is None else str(value))
+
+
+def state(name: str) -> Text:
     """A job's state, coloured."""
-    style = STATE_STYLES.get(name)
-    return f"[{style}]{name}[/{style}]" if style else name
+    return Text(name, style=STATE_STYLES.get(name, ""))
 
 
 def moment(time: datetime | None) -> str:

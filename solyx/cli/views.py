@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.port import Transient
@@ -51,7 +51,8 @@ def show_job(job: Job, *, as_json: bool) -> None:
     if as_json:
         print_json(job)
         return
-    console.print(f"[bold]{job.name}[/bold]  {job.id}  {state(job.state)}  tenant {job.tenant}  trace {job.trace_id}")
+    head = Text.assemble((job.name, "bold"), f"  {job.id}  ", state(job.state), f"  tenant {job.tenant}")
+    console.print(head.append(f"  trace {job.trace_id}"))
     if job.spec is not None:
         wants = job.spec.resources
         devices = ", ".join(
@@ -60,7 +61,9 @@ def show_job(job: Job, *, as_json: bool) -> None:
         console.print(
             f"{job.spec.parallelism} × {wants.cpu_milli / 1000:g} cores, {wants.memory_bytes / 2**30:.1f} GiB"
             + (f", {devices}" if devices else "")
-            + f"; about {job.spec.duration_estimate_s / 3600:.2f} h; {job.spec.image}"
+            + f"; about {job.spec.duration_estimate_s / 3600:.2f} h; {job.spec.image}",
+            markup=False,
+            highlight=False,
         )
     print_table(
         ("time", "event", "site", "rev", "reason", "figures"),
@@ -73,9 +76,7 @@ def _short(event_type: str) -> str:
 
 
 def _figures(entry: HistoryEntry) -> str:
-    return "\n".join(
-        escape(f"{name} {_value(value)}") for name, value in entry.figures.items() if value not in _NOTHING
-    )
+    return "\n".join(f"{name} {_value(value)}" for name, value in entry.figures.items() if value not in _NOTHING)
 
 
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
@@ -151,8 +152,9 @@ def show_event(event: ServerEvent, *, as_json: bool) -> None:
         return
     data = event.data if isinstance(event.data, dict) else {}
     console.print(
-        f"[dim]{event.id:>8}[/dim] {data.get('time', '')}  {_short(event.event)}  {data.get('subject', '')}  "
+        f"{event.id:>8} {data.get('time', '')}  {_short(event.event)}  {data.get('subject', '')}  "
         f"{data.get('site') or ''}  {data.get('reason', '')}",
+        markup=False,
         highlight=False,
     )
 
@@ -167,7 +169,7 @@ def wait_for(client: Client, ids: Iterable[str], *, quiet: bool) -> bool:
                 waiting.remove(job_id)
                 succeeded = succeeded and job.state == "succeeded"
                 if not quiet:
-                    console.print(f"{job_id} {state(job.state)} {job.reason}")
+                    console.print(Text(f"{job_id} ").append_text(state(job.state)).append(f" {job.reason}"))
         if waiting:
             time.sleep(WAIT_POLL_S)
     return succeeded
@@ -232,7 +234,7 @@ def _show_record(received: Received, *, as_json: bool) -> None:
         if as_json:
             print_json({"partition": received.partition, "offset": received.offset, "key": received.key, "data": None})
         else:
-            console.print(f"[dim]{place:>10}[/dim] {received.key}  (tombstone)", highlight=False)
+            console.print(f"{place:>10} {received.key}  (tombstone)", markup=False, highlight=False)
         return
     try:
         envelope = decode(received.value, received.headers)
@@ -256,10 +258,11 @@ def _show_record(received: Received, *, as_json: bool) -> None:
         )
         return
     if envelope is None:
-        console.print(f"[dim]{place:>10}[/dim] {received.key}  [red]{problem}[/red]", highlight=False)
+        console.print(Text(f"{place:>10} {received.key}  ").append(problem, style="red"))
         return
     reason = getattr(envelope.event, "reason", "") or getattr(envelope.event, "status", "")
     console.print(
-        f"[dim]{place:>10}[/dim] {moment(envelope.time)}  {_short(type(envelope.event).TYPE)}  {received.key}  {reason}",
+        f"{place:>10} {moment(envelope.time)}  {_short(type(envelope.event).TYPE)}  {received.key}  {reason}",
+        markup=False,
         highlight=False,
     )

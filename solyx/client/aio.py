@@ -34,8 +34,13 @@ T = TypeVar("T")
 class AsyncClient:
     """One connection pool to a gateway. Every call may raise ``ApiError`` (refused) or ``Unreachable`` (no answer)."""
 
-    def __init__(self, url: str, *, key: str, timeout_s: float = TIMEOUT_S) -> None:
-        self._http = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout_s)
+    def __init__(
+        self, url: str, *, key: str, timeout_s: float = TIMEOUT_S, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """``transport``: how requests travel, for proxies and tests; none: httpx's own."""
+        self._http = httpx.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout_s, transport=transport
+        )
 
     async def submit(
         self, job: Mapping[str, Any], *, idempotency_key: str | None = None, tenant: str | None = None
@@ -99,12 +104,17 @@ class AsyncClient:
         """Prices, carbon and forecasts."""
         return await self._send(calls.energy())
 
-    async def events(self, *, last_event_id: str | None = None) -> AsyncIterator[ServerEvent]:
-        """Events as they happen, until the server ends the stream."""
+    async def events(
+        self, *, last_event_id: str | None = None, job: str | None = None, event_type: Sequence[str] = ()
+    ) -> AsyncIterator[ServerEvent]:
+        """Events as they happen, until the server ends the stream; "0" is before the first one."""
         headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        params = calls.event_filter(job=job, event_type=event_type)
         timeout = httpx.Timeout(TIMEOUT_S, read=None)
         try:
-            async with self._http.stream("GET", "/v1/events", headers=headers, timeout=timeout) as stream:
+            async with self._http.stream(
+                "GET", "/v1/events", headers=headers, params=params, timeout=timeout
+            ) as stream:
                 if stream.is_error:
                     Call(method="GET", path="/v1/events", answer=dict).parse(stream.status_code, await stream.aread())
                 parser = EventParser()
@@ -113,7 +123,8 @@ class AsyncClient:
                     if event is not None:
                         yield event
         except httpx.TransportError as error:
-            raise Unreachable(str(error)) from error
+            msg = f"no answer from {self._http.base_url}: {error}"
+            raise Unreachable(msg) from error
 
     async def _send(self, call: Call[T]) -> T:
         try:

@@ -149,6 +149,12 @@ def energy() -> Call[Energy]:
     return Call(method="GET", path="/v1/energy", answer=Energy)
 
 
+def event_filter(*, job: str | None, event_type: Sequence[str]) -> Params:
+    """What a stream of events is narrowed to."""
+    params: Params = {"type": list(event_type)} if event_type else {}
+    return params if job is None else params | {"job": job}
+
+
 class EventParser:
     """Server-sent events from lines (WHATWG HTML, section 9.2.6), comments and retry hints left out."""
 

@@ -36,8 +36,13 @@ TIMEOUT_S = 30.0
 class Client:
     """One connection pool to a gateway. Every call may raise ``ApiError`` (refused) or ``Unreachable`` (no answer)."""
 
-    def __init__(self, url: str, *, key: str, timeout_s: float = TIMEOUT_S) -> None:
-        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout_s)
+    def __init__(
+        self, url: str, *, key: str, timeout_s: float = TIMEOUT_S, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """``transport``: how requests travel, for proxies and tests; none: httpx's own."""
+        self._http = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout_s, transport=transport
+        )
 
     def submit(
         self, job: Mapping[str, Any], *, idempotency_key: str | None = None, tenant: str | None = None
@@ -100,13 +105,19 @@ class Client:
         """Prices, carbon and forecasts."""
         return self._send(calls.energy())
 
-    def events(self, *, last_event_id: str | None = None) -> Iterator[ServerEvent]:
-        """Events as they happen, until the server ends the stream."""
+    def events(
+        self, *, last_event_id: str | None = None, job: str | None = None, event_type: Sequence[str] = ()
+    ) -> Iterator[ServerEvent]:
+        """Events as they happen, until the server ends the stream; "0" is before the first one.
+
+        ``job`` is an id, ``event_type`` names as in the API ("job.finished.v1"); without them everything is told.
+        """
         headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        params = calls.event_filter(job=job, event_type=event_type)
         with (
             _reachable(),
             self._http.stream(
-                "GET", "/v1/events", headers=headers, timeout=httpx.Timeout(TIMEOUT_S, read=None)
+                "GET", "/v1/events", headers=headers, params=params, timeout=httpx.Timeout(TIMEOUT_S, read=None)
             ) as stream,
         ):
             if stream.is_error:

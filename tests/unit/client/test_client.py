@@ -1,0 +1,328 @@
+"""The client against a scripted server: what it sends, what it makes of answers, refusals and silence."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from services.gateway import model as server
+from solyx.client import ApiError, AsyncClient, Client, JobSummary, Unreachable
+from solyx.client.calls import EventParser
+from solyx.events import JobSpec, Resources, RouteDecided, SiteObserved
+from solyx.events.route import RouteReason
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+JOB = {"image": "sum:1", "resources": {"cpu": 1}, "duration_estimate": 60}
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def summary(job_id: str, **changes: Any) -> server.JobSummary:
+    fields: dict[str, Any] = {
+        "id": job_id,
+        "tenant": "lab",
+        "name": "sum",
+        "state": "running",
+        "reason": "applied",
+        "site": "north",
+        "revision": 1,
+        "submitted_at": NOW,
+        "state_at": NOW,
+        "labels": {},
+    }
+    return server.JobSummary(**(fields | changes))
+
+
+def says(value: Any, status: int = 200) -> httpx.Response:
+    return httpx.Response(status, content=msgspec.json.encode(value))
+
+
+def client(handler: Handler) -> Client:
+    return Client("http://solyx.test", key="sk_1", transport=httpx.MockTransport(handler))
+
+
+def async_client(handler: Handler) -> AsyncClient:
+    return AsyncClient("http://solyx.test", key="sk_1", transport=httpx.MockTransport(handler))
+
+
+class Recorder:
+    """Answers every request alike and remembers them."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.answer, self.requests = answer, list[httpx.Request]()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return self.answer
+
+    @property
+    def only(self) -> httpx.Request:
+        (request,) = self.requests
+        return request
+
+
+def test_a_job_is_sent_as_json_with_the_key() -> None:
+    gateway = Recorder(says(server.SubmittedJob(id="j1"), 202))
+    with client(gateway) as solyx:
+        assert solyx.submit(JOB, idempotency_key="once", tenant="lab").id == "j1"
+    assert (gateway.only.method, gateway.only.url.path) == ("POST", "/v1/jobs")
+    assert gateway.only.headers["authorization"] == "Bearer sk_1"
+    assert gateway.only.headers["content-type"] == "application/json"
+    assert gateway.only.headers["idempotency-key"] == "once"
+    assert gateway.only.headers["x-solyx-tenant"] == "lab"
+    assert msgspec.json.decode(gateway.only.content) == JOB
+
+
+def test_many_jobs_are_sent_as_lines() -> None:
+    gateway = Recorder(says(server.SubmittedBatch(count=2, ids=["a", "b"]), 202))
+    with client(gateway) as solyx:
+        assert solyx.submit_many([JOB, JOB]).ids == ["a", "b"]
+    assert gateway.only.headers["content-type"] == "application/x-ndjson"
+    assert "idempotency-key" not in gateway.only.headers
+    assert [msgspec.json.decode(line) for line in gateway.only.content.split(b"\n")] == [JOB, JOB]
+
+
+def test_filters_become_parameters_and_unset_ones_are_left_out() -> None:
+    gateway = Recorder(says(server.JobPage(jobs=[])))
+    with client(gateway) as solyx:
+        solyx.jobs(state=["running", "placed"], site="north", label=["team=a"], since=NOW, limit=7)
+    assert gateway.only.url.params.multi_items() == [
+        ("state", "running"),
+        ("state", "placed"),
+        ("site", "north"),
+        ("label", "team=a"),
+        ("since", "2026-01-02T03:04:05+00:00"),
+        ("limit", "7"),
+    ]
+
+
+def pages(request: httpx.Request) -> httpx.Response:
+    """Three pages of two jobs."""
+    at = int(request.url.params.get("cursor", "0"))
+    return says(
+        server.JobPage(jobs=[summary(f"j{at}"), summary(f"j{at + 1}")], next=str(at + 2) if at < 4 else None),
+    )
+
+
+def test_all_jobs_are_read_page_by_page_to_the_last() -> None:
+    with client(pages) as solyx:
+        found = list(solyx.all_jobs(state=["running"]))
+    assert [job.id for job in found] == ["j0", "j1", "j2", "j3", "j4", "j5"]
+    assert isinstance(found[0], JobSummary)
+    assert found[0].submitted_at == NOW
+
+
+async def test_the_async_client_reads_the_same_pages() -> None:
+    async with async_client(pages) as solyx:
+        assert [job.id async for job in solyx.all_jobs()] == ["j0", "j1", "j2", "j3", "j4", "j5"]
+
+
+def detail() -> server.JobDetail:
+    entry = server.HistoryEntry(
+        seq=3,
+        type="io.solyx.job.placed.v1",
+        subject="j1",
+        tenant="lab",
+        site="north",
+        revision=1,
+        reason="least_cost",
+        time=NOW,
+        figures=msgspec.Raw(b'{"attempt": 1}'),
+    )
+    spec = JobSpec(name="sum", image="sum:1", resources=Resources(cpu_milli=1000), duration_estimate_s=60)
+    fields = {name: getattr(summary("j1"), name) for name in server.JobSummary.__struct_fields__}
+    return server.JobDetail(**fields, spec=spec, trace_id="ab" * 16, history=[entry])
+
+
+def test_a_job_comes_back_typed_as_the_server_writes_it() -> None:
+    with client(Recorder(says(detail()))) as solyx:
+        job = solyx.job("j1")
+    assert job.spec is not None
+    assert job.spec.resources.cpu_milli == 1000
+    assert (job.trace_id, job.history[0].reason, job.history[0].figures) == ("ab" * 16, "least_cost", {"attempt": 1})
+
+
+def test_fields_of_a_newer_server_are_ignored() -> None:
+    document = msgspec.json.decode(msgspec.json.encode(detail())) | {"shoe_size": 43}
+    with client(Recorder(says(document))) as solyx:
+        assert solyx.job("j1").id == "j1"
+
+
+def test_sites_routes_and_energy_are_typed() -> None:
+    site = SiteObserved(site="north", observed_at=NOW, nodes=())
+    decided = RouteDecided(
+        source="a", target="b", revision=1, path=("a", "b"), reason=RouteReason.FIRST, decided_at=NOW
+    )
+    answers = {
+        "/v1/sites": server.SiteList(sites=[site]),
+        "/v1/routes": server.RouteList(routes=[server.Route(decided=decided, status="applied")]),
+        "/v1/energy": server.EnergyList(
+            now=NOW,
+            sites=[
+                server.SiteEnergy(
+                    site="north",
+                    price_eur_per_mwh=-3.5,
+                    carbon_gco2_per_kwh=None,
+                    renewable_pct=None,
+                    series=[],
+                    forecasts=[],
+                )
+            ],
+            feeds=[],
+        ),
+    }
+    with client(lambda request: says(answers[request.url.path])) as solyx:
+        assert solyx.sites() == [site]
+        assert solyx.routes()[0].decided == decided
+        assert solyx.energy().sites[0].price_eur_per_mwh == -3.5
+
+
+def test_a_cancellation_is_a_delete() -> None:
+    gateway = Recorder(says(server.CancelledJob(id="j1", state="running", cancel_requested_at=NOW), 202))
+    with client(gateway) as solyx:
+        assert solyx.cancel("j1").state == "running"
+    assert (gateway.only.method, gateway.only.url.path) == ("DELETE", "/v1/jobs/j1")
+
+
+def refusal(_: httpx.Request) -> httpx.Response:
+    problem = server.Problem(
+        type="/problems/invalid",
+        title="Some fields are wrong",
+        status=422,
+        detail="1 field is wrong",
+        errors=(server.FieldProblem(field="resources.cpu", message="is no number", cure="write 2", line=3),),
+    )
+    return says(problem, 422)
+
+
+def test_a_refusal_names_the_fields_and_their_cures() -> None:
+    with client(refusal) as solyx, pytest.raises(ApiError) as refused:
+        solyx.submit(JOB)
+    (error,) = refused.value.errors
+    assert (refused.value.status, error.field, error.line) == (422, "resources.cpu", 3)
+    assert str(refused.value).splitlines() == [
+        "Some fields are wrong (422): 1 field is wrong",
+        "  line 3: resources.cpu: is no number; write 2",
+    ]
+
+
+async def test_the_async_client_is_refused_in_the_same_way() -> None:
+    async with async_client(refusal) as solyx:
+        with pytest.raises(ApiError) as refused:
+            await solyx.submit(JOB)
+    assert refused.value.errors[0].field == "resources.cpu"
+
+
+def test_an_error_page_of_a_proxy_is_still_a_refusal() -> None:
+    with (
+        client(Recorder(httpx.Response(502, content=b"<html>Bad gateway"))) as solyx,
+        pytest.raises(ApiError) as refused,
+    ):
+        solyx.sites()
+    assert refused.value.status == 502
+    assert "<html>Bad gateway" in str(refused.value)
+
+
+def test_an_answer_of_another_shape_is_told_not_guessed() -> None:
+    with client(Recorder(says({"unexpected": True}))) as solyx, pytest.raises(ApiError, match="unexpected answer"):
+        solyx.sites()
+
+
+def silence(request: httpx.Request) -> httpx.Response:
+    msg = "connection refused"
+    raise httpx.ConnectError(msg, request=request)
+
+
+def test_no_answer_names_the_address() -> None:
+    with client(silence) as solyx, pytest.raises(Unreachable, match=r"http://solyx\.test: connection refused"):
+        solyx.sites()
+
+
+async def test_the_async_client_says_so_too() -> None:
+    async with async_client(silence) as solyx:
+        with pytest.raises(Unreachable, match=r"http://solyx\.test: connection refused"):
+            await solyx.sites()
+
+
+STREAM = (
+    b"retry: 1000\n\n"
+    b": still here\n\n"
+    b'id: 7\nevent: io.solyx.job.placed.v1\ndata: {"subject": "j1"}\n\n'
+    b'id: 8\nevent: io.solyx.job.finished.v1\ndata: {"subject":\ndata:  "j1"}\n\n'
+    b"id: 9\nevent: cut off before its empty line"
+)
+
+
+class Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body in pieces that fall anywhere."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (STREAM[at : at + 5] for at in range(0, len(STREAM), 5))
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+
+def test_events_are_read_whatever_pieces_they_come_in() -> None:
+    gateway = Recorder(httpx.Response(200, stream=Stream()))
+    with client(gateway) as solyx:
+        events = list(solyx.events(last_event_id="6", job="j1", event_type=["job.placed.v1"]))
+    assert [(event.id, event.event) for event in events] == [
+        ("7", "io.solyx.job.placed.v1"),
+        ("8", "io.solyx.job.finished.v1"),
+    ]
+    assert events[1].data == {"subject": "j1"}
+    assert gateway.only.headers["last-event-id"] == "6"
+    assert dict(gateway.only.url.params) == {"type": "job.placed.v1", "job": "j1"}
+
+
+async def test_the_async_client_reads_the_same_events() -> None:
+    gateway = Recorder(httpx.Response(200, stream=Stream()))
+    async with async_client(gateway) as solyx:
+        assert [event.id async for event in solyx.events()] == ["7", "8"]
+    assert "last-event-id" not in gateway.only.headers
+
+
+def test_a_stream_that_is_refused_says_why() -> None:
+    with client(refusal) as solyx, pytest.raises(ApiError, match="Some fields are wrong"):
+        next(solyx.events())
+
+
+def test_a_stream_that_breaks_off_is_unreachable() -> None:
+    class Broken(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b'id: 7\ndata: {"subject": "j1"}\n\n'
+            msg = "peer closed the connection"
+            raise httpx.RemoteProtocolError(msg, request=httpx.Request("GET", "http://solyx.test/v1/events"))
+
+    with client(Recorder(httpx.Response(200, stream=Broken()))) as solyx:
+        stream = solyx.events()
+        assert next(stream).id == "7"
+        with pytest.raises(Unreachable, match="peer closed"):
+            next(stream)
+
+
+def fed(*lines: str) -> list[tuple[str, str, Any]]:
+    parser = EventParser()
+    found = [event for line in lines if (event := parser.feed(line)) is not None]
+    return [(event.id, event.event, event.data) for event in found]
+
+
+def test_an_id_stays_until_the_next_one() -> None:
+    assert fed("id: 1", "data: 1", "", "data: 2", "", "id: 3", "data: 3", "") == [
+        ("1", "message", 1),
+        ("1", "message", 2),
+        ("3", "message", 3),
+    ]
+
+
+def test_one_space_after_the_colon_is_not_part_of_the_value() -> None:
+    assert fed("id:1", "event:a", 'data:"x"', "") == fed("id: 1", "event: a", 'data: "x"', "")
+
+
+def test_an_event_without_data_is_none() -> None:
+    assert fed("id: 1", "event: a", "", ": comment", "", "retry: 5", "") == []
