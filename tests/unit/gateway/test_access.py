@@ -59,6 +59,7 @@ def test_a_foreign_cursor_is_refused(text: str) -> None:
         (asyncpg.CannotConnectNowError(), True),
         (asyncpg.ConnectionDoesNotExistError(), True),
         (asyncpg.DeadlockDetectedError(), True),
+        (asyncpg.InternalClientError(), True),
         (asyncpg.UniqueViolationError(), False),
         (asyncpg.UndefinedTableError(), False),
         (IntegrityError("s", {}, Exception()), False),
