@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from solyx.bus.port import Received
 
-NODES_PER_SITE = 100
+NODES_PER_SITE = 400  # so that rate, not capacity, is measured: nothing waits for room
 SPEED = 60.0
 SINGLE_JOBS = 200
 WARM_UP_JOBS = 6_000
