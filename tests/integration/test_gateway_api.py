@@ -334,7 +334,15 @@ async def test_jobs_are_found_by_state_site_label_name_and_time(solyx: Running) 
         assert await ids("name=t%25") == []
         assert await ids("since=2026-11-21T12:00:00Z") == ["waiting", "done"]
         assert await ids("since=2026-11-21T12:00:01Z") == []
-        for wrong in ("state=lost", "label=team", "since=yesterday", "since=2026-11-21T12:00:00", "since=5", "name=%00", "sate=running"):
+        for wrong in (
+            "state=lost",
+            "label=team",
+            "since=yesterday",
+            "since=2026-11-21T12:00:00",
+            "since=5",
+            "name=%00",
+            "sate=running",
+        ):
             assert (await client.get(f"/v1/jobs?{wrong}")).status_code == 422, wrong
 
 

@@ -19,7 +19,7 @@ from benchmarks.harness import Target, load_targets, shortfalls
         (Target(unit="1/s", source="x", at_least=10.0), 9.9, False),
     ],
 )
-def test_a_target_is_met_on_its_side_of_the_bound(target: Target, figure: float, met: bool) -> None:  # noqa: FBT001
+def test_a_target_is_met_on_its_side_of_the_bound(target: Target, figure: float, met: bool) -> None:
     assert target.met_by(figure) is met
     assert bool(shortfalls({"f": figure}, {"f": target})) is not met
 

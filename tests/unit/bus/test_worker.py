@@ -19,9 +19,7 @@ def submitted(job_id: str) -> JobSubmitted:
 
 
 def finished(job_id: str) -> JobFinished:
-    return JobFinished(
-        job_id=job_id, tenant="t", outcome="succeeded", reason=FinishReason.COMPLETED, finished_at=NOW
-    )
+    return JobFinished(job_id=job_id, tenant="t", outcome="succeeded", reason=FinishReason.COMPLETED, finished_at=NOW)
 
 
 def test_a_decision_finds_the_trace_of_the_latest_event_about_its_job() -> None:
