@@ -36,7 +36,7 @@ settings (environment):
   SOLYX_DATABASE_URL              use this PostgreSQL (postgresql+asyncpg://user:password@host/database)
   SOLYX_…                         any other setting of the services: docs/configuration.md
 
-exit status: 0 stopped as asked, 1 a part failed for good, 2 something is to be put right first (the message says what)
+exit status: 0 stopped as asked, 1 a bug in Solyx, 2 something is to be put right first (the message says what)
 """
 
 

@@ -61,6 +61,7 @@ def replay(options: Options, stop: threading.Event) -> None:
         stack = Stack(_plan(options, state, world), tell=tell)
         exits.callback(world.save, state)  # after the stack has stopped: until then time passes
         exits.callback(stack.stop)
+        exits.callback(state.connection.unlink, missing_ok=True)
         exits.callback(say, "stopping")
         ready_s = stack.start(cancelled=stop)
         if stop.is_set():
