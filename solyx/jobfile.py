@@ -6,40 +6,22 @@ are reported together. The format is documented in docs/api.md, ``JOB_SCHEMA`` (
 
 from __future__ import annotations
 
-import difflib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from solyx.events.job import DataSet, DeviceRequest, JobSpec, LatencyBound, Resources
-from solyx.quantity import CPU_CURE, DURATION_CURE, SIZE_CURE, QuantityError, cpu_milli, duration_s, kind_of, size_bytes
+from solyx.events.job import JobSpec, LatencyBound, Resources
+from solyx.jobfields import JOB, Errors, FieldError, read_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
-MAX_NAME = 253  # of a DNS subdomain (RFC 1123), the longest that Kubernetes takes for a name
-MAX_TEXT = 4096
-MAX_ENTRIES = 1000  # of command, env, labels, allowed_sites
-MAX_PARALLELISM = 10_000
-MAX_DEVICES = 1024  # of one request
-MAX_PRIORITY = 1_000_000_000  # as Kubernetes' user priority classes
 MAX_JOB_BYTES = 256 * 1024  # of a JSON document: its events stay far below Kafka's 1 MiB for a record
 MAX_ERRORS = 100
 DEFAULT_NAME = "job"
 
-
-class FieldError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing to correct."""
-
-    field: str  # path, e.g. resources.devices[0].count; empty: the document as a whole
-    message: str
-    cure: str
-    line: int | None = None  # of an NDJSON body, from 1
-
-    def __str__(self) -> str:
-        place = f"line {self.line}: " if self.line is not None else ""
-        return f"{place}{self.field + ' ' if self.field else ''}{self.message}; {self.cure}"
+__all__ = ["FieldError", "Job", "JobFileError", "parse_job", "parse_json", "parse_ndjson"]
 
 
 class JobFileError(ValueError):
@@ -57,29 +39,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
 
 
-class _Wrong(Exception):  # noqa: N818 - one value is wrong; becomes a FieldError
-    def __init__(self, message: str, cure: str) -> None:
-        self.message, self.cure = message, cure
-
-
-class _Errors:
-    """Collects what is wrong, so that a user corrects a file in one go."""
-
-    def __init__(self) -> None:
-        self.found: list[FieldError] = []
-
-    def add(self, field: str, message: str, cure: str) -> None:
-        self.found.append(FieldError(field=field, message=message, cure=cure))
-
-
 def parse_job(document: object, *, now: datetime | None = None) -> Job:
     """The job in a decoded JSON or YAML document; ``now`` (scenario time) rejects a deadline that has passed.
 
     Raises:
         JobFileError: with every error of the document.
     """
-    errors = _Errors()
-    values = _fields(document, _JOB, "", errors)
+    errors = Errors()
+    values = read_fields(document, JOB, "", errors)
     _latency(values, errors)
     _check_whole(values, now, errors)
     if errors.found:
@@ -141,294 +108,7 @@ def _no_json(error: Exception) -> FieldError:
     return FieldError(field="", message=f"is no JSON: {error}", cure="write one JSON object, in UTF-8")
 
 
-# --- fields ----------------------------------------------------------------------------------------------------------
-# A reader takes a raw value, its path and the errors so far, and returns the canonical value or raises _Wrong.
-
-if TYPE_CHECKING:
-    Reader = Callable[[Any, str, _Errors], Any]
-    Table = Mapping[str, tuple[str, Reader]]
-
-
-def _fields(document: object, table: Table, path: str, errors: _Errors) -> dict[str, Any]:
-    """Read each field of an object by its reader in ``table``, under the canonical name that stands there."""
-    if not isinstance(document, dict):
-        errors.add(path, f"is {kind_of(document)}", f"write an object with some of: {', '.join(table)}")
-        return {}
-    prefix = f"{path}." if path else ""
-    values: dict[str, Any] = {}
-    for name, raw in document.items():
-        entry = table.get(name)
-        if entry is None:
-            errors.add(f"{prefix}{str(name)[:80]}", "is not a field here", _suggestion(str(name), table))
-            continue
-        if raw is None:
-            continue  # null is as good as absent
-        try:
-            values[entry[0]] = entry[1](raw, prefix + name, errors)
-        except _Wrong as wrong:
-            errors.add(prefix + name, wrong.message, wrong.cure)
-            values[entry[0]] = None
-        except QuantityError as error:
-            errors.add(prefix + name, str(error), _QUANTITY_CURES[entry[0]])
-            values[entry[0]] = None
-    return values
-
-
-def _suggestion(name: str, table: Table) -> str:
-    if table is _JOB and name in _RESOURCES:
-        return f"write it as resources.{name}"
-    close = difflib.get_close_matches(name, table, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"remove it; known are: {', '.join(table)}"
-
-
-def _text(value: Any, _path: str, _errors: _Errors) -> str:
-    if not isinstance(value, str):
-        raise _Wrong(f"is {kind_of(value)}", "write text, in quotes")
-    if not value or value.isspace():
-        raise _Wrong("is empty", "write a value or leave the field out")
-    return _clean(value)
-
-
-def _clean(value: str) -> str:
-    if "\0" in value:
-        raise _Wrong("holds a NUL character", "remove it")
-    if len(value) > MAX_TEXT:
-        raise _Wrong(f"is longer than {MAX_TEXT} characters", "shorten it")
-    return value
-
-
-def _name(value: Any, path: str, errors: _Errors) -> str:
-    text = _text(value, path, errors)
-    if len(text) > MAX_NAME or not text.isprintable():
-        raise _Wrong(f"is no name of at most {MAX_NAME} printable characters", "shorten it, on one line")
-    return text
-
-
-def _image(value: Any, path: str, errors: _Errors) -> str:
-    text = _text(value, path, errors)
-    if any(character.isspace() for character in text):
-        raise _Wrong("holds white space", 'write a container image reference ("ghcr.io/acme/train:1.4")')
-    return text
-
-
-def _flag(value: Any, _path: str, _errors: _Errors) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong(f"is {kind_of(value)}", "write true or false")
-    return value
-
-
-def _whole_number(least: int, most: int) -> Reader:
-    def read(value: Any, _path: str, _errors: _Errors) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise _Wrong(f"is {kind_of(value)}, not a whole number", f"write a whole number from {least} to {most}")
-        if not least <= value <= most:
-            raise _Wrong(f"is {'less than' if value < least else 'more than'} allowed", f"write {least} to {most}")
-        return value
-
-    return read
-
-
-def _texts(value: Any, path: str, errors: _Errors) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise _Wrong(f"is {kind_of(value)}", 'write a list of texts (["a", "b"])')
-    if len(value) > MAX_ENTRIES:
-        raise _Wrong(f"has more than {MAX_ENTRIES} entries", "shorten it")
-    texts: list[str] = []
-    for index, item in enumerate(value):
-        if not isinstance(item, str):
-            errors.add(f"{path}[{index}]", f"is {kind_of(item)}", "write text, in quotes")
-        elif "\0" in item or len(item) > MAX_TEXT:
-            errors.add(f"{path}[{index}]", f"is longer than {MAX_TEXT} characters or holds NUL", "shorten it")
-        else:
-            texts.append(item)
-    return tuple(texts)
-
-
-def _sites(value: Any, path: str, errors: _Errors) -> tuple[str, ...]:
-    sites = _texts(value, path, errors)
-    if not sites:
-        raise _Wrong("is empty: no site would be left", "name at least one site or leave the field out")
-    for index, site in enumerate(sites):
-        if not site or site.isspace() or len(site) > MAX_NAME:
-            errors.add(f"{path}[{index}]", "is no site's name", "see GET /v1/sites")
-    return tuple(dict.fromkeys(sites))
-
-
-def _text_map(value: Any, path: str, errors: _Errors) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise _Wrong(f"is {kind_of(value)}", 'write an object of texts ({"key": "value"})')
-    if len(value) > MAX_ENTRIES:
-        raise _Wrong(f"has more than {MAX_ENTRIES} entries", "shorten it")
-    for key, text in value.items():
-        where = f"{path}.{str(key)[:80]}"
-        if not isinstance(key, str) or not key or "\0" in key or len(key) > MAX_NAME:
-            errors.add(where, f"is no key of at most {MAX_NAME} characters", "rename it")
-        if not isinstance(text, str):
-            errors.add(where, f"is {kind_of(text)}", f'write text, in quotes ("{str(text)[:20]}")')
-        elif "\0" in text or len(text) > MAX_TEXT:
-            errors.add(where, f"is longer than {MAX_TEXT} characters or holds NUL", "shorten it")
-    return value
-
-
-def _cpu(value: Any, _path: str, _errors: _Errors) -> int:
-    return cpu_milli(value)
-
-
-def _size(value: Any, _path: str, _errors: _Errors) -> int:
-    return size_bytes(value)
-
-
-def _duration(value: Any, _path: str, _errors: _Errors) -> float:
-    return duration_s(value)
-
-
-def _positive_duration(value: Any, _path: str, _errors: _Errors) -> float:
-    seconds = duration_s(value)
-    if seconds <= 0:
-        msg = "is zero"
-        raise QuantityError(msg)
-    return seconds
-
-
-_TIME_CURE = 'write RFC 3339 with a zone ("2026-12-01T06:00:00Z")'
-
-
-def _time(value: Any, _path: str, _errors: _Errors) -> datetime:
-    if isinstance(value, str):
-        try:
-            value = msgspec.convert(value, datetime)
-        except msgspec.ValidationError:
-            raise _Wrong(f"{value[:40]!r} is no time", _TIME_CURE) from None
-    if not isinstance(value, datetime):
-        raise _Wrong(f"is {kind_of(value)}", _TIME_CURE)
-    if value.tzinfo is None:
-        raise _Wrong("has no time zone", _TIME_CURE)
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise _Wrong("is out of range", _TIME_CURE) from None
-
-
-def _milliseconds(value: Any, _path: str, _errors: _Errors) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 60_000:
-        raise _Wrong("is no number of milliseconds above 0, at most 60000", "write a number (25)")
-    return float(value)
-
-
-def _count(value: Any, _path: str, _errors: _Errors) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Wrong(f"is {kind_of(value)}", "write whole devices (1, 2, 4) or a share of one (0.5)")
-    if 0 < value < 1:
-        if round(value * 1000) < 1 or abs(value * 1000 - round(value * 1000)) > 1e-6:
-            raise _Wrong("is finer than a thousandth of a device", "write a share such as 0.5 or 0.25")
-        return value
-    if value != value // 1 or not 1 <= value <= MAX_DEVICES:
-        raise _Wrong(
-            "is neither a whole number of devices nor a share of one", f"write 1 to {MAX_DEVICES}, or 0.001 to 0.999"
-        )
-    return int(value)
-
-
-def _kind(value: Any, _path: str, _errors: _Errors) -> str:
-    if value not in ("gpu", "tpu", "fpga"):
-        raise _Wrong(f"{str(value)[:40]!r} is no kind of device", 'write "gpu", "tpu" or "fpga"')
-    return value
-
-
-def _model(value: Any, path: str, errors: _Errors) -> tuple[str, ...]:
-    return (_name(value, path, errors),)
-
-
-def _devices(value: Any, path: str, errors: _Errors) -> tuple[DeviceRequest, ...]:
-    if not isinstance(value, list):
-        raise _Wrong(f"is {kind_of(value)}", 'write a list ([{"kind": "gpu", "count": 1}])')
-    if len(value) > 16:
-        raise _Wrong("has more than 16 requests", "join requests of equal models")
-    before = len(errors.found)
-    requests: list[DeviceRequest] = []
-    for index, item in enumerate(value):
-        where = f"{path}[{index}]"
-        if isinstance(item, dict) and "model" in item and "models" in item:
-            errors.add(f"{where}.model", "stands beside models", "keep one of them")
-            continue
-        fields = _fields(item, _DEVICE, where, errors)
-        count = fields.pop("count", 1)
-        if len(errors.found) > before:
-            continue
-        if count < 1:
-            requests.append(DeviceRequest(**fields, count=1, share_milli=round(count * 1000)))
-        else:
-            requests.append(DeviceRequest(**fields, count=count))
-    return tuple(requests)
-
-
-def _resources(value: Any, path: str, errors: _Errors) -> Resources | None:
-    before = len(errors.found)
-    fields = _fields(value, _RESOURCES, path, errors)
-    if len(errors.found) > before:
-        return None
-    return Resources(**fields)
-
-
-def _data(value: Any, path: str, errors: _Errors) -> DataSet | None:
-    fields = _fields(value, _DATA, path, errors)
-    return DataSet(**fields) if _complete(fields, {"size_bytes": "size", "site": "site"}, path, errors) else None
-
-
-def _max_latency(value: Any, path: str, errors: _Errors) -> LatencyBound | None:
-    fields = _fields(value, _LATENCY, path, errors)
-    return LatencyBound(**fields) if _complete(fields, {"to": "to", "max_ms": "ms"}, path, errors) else None
-
-
-def _complete(fields: dict[str, Any], needed: Mapping[str, str], path: str, errors: _Errors) -> bool:
-    """Report missing fields; False also when one of them is wrong (and already reported)."""
-    for canonical, name in needed.items():
-        if canonical not in fields:
-            errors.add(f"{path}.{name}", "is missing", "add it")
-    return all(fields.get(canonical) is not None for canonical in needed)
-
-
-_DEVICE: Table = {
-    "kind": ("kind", _kind),
-    "model": ("models", _model),
-    "models": ("models", _texts),
-    "count": ("count", _count),
-}
-_RESOURCES: Table = {"cpu": ("cpu_milli", _cpu), "memory": ("memory_bytes", _size), "devices": ("devices", _devices)}
-_DATA: Table = {"size": ("size_bytes", _size), "site": ("site", _name)}
-_LATENCY: Table = {"to": ("to", _name), "ms": ("max_ms", _milliseconds)}
-_JOB: Table = {
-    "name": ("name", _name),
-    "tenant": ("tenant", _name),
-    "image": ("image", _image),
-    "command": ("command", _texts),
-    "env": ("env", _text_map),
-    "resources": ("resources", _resources),
-    "parallelism": ("parallelism", _whole_number(1, MAX_PARALLELISM)),
-    "duration_estimate": ("duration_estimate_s", _positive_duration),
-    "deadline": ("deadline", _time),
-    "max_delay": ("max_delay_s", _duration),
-    "priority": ("priority", _whole_number(-MAX_PRIORITY, MAX_PRIORITY)),
-    "preemptible": ("preemptible", _flag),
-    "suspendable": ("suspendable", _flag),
-    "data": ("data", _data),
-    "allowed_sites": ("allowed_sites", _sites),
-    "home_site": ("home_site", _name),
-    "max_latency": ("max_latency", _max_latency),
-    "max_latency_ms": ("max_latency_ms", _milliseconds),
-    "to": ("to", _name),
-    "labels": ("labels", _text_map),
-}
-_QUANTITY_CURES = {
-    "cpu_milli": CPU_CURE,
-    "memory_bytes": SIZE_CURE,
-    "size_bytes": SIZE_CURE,
-    "duration_estimate_s": DURATION_CURE,
-    "max_delay_s": DURATION_CURE,
-}
-
-
-def _latency(values: dict[str, Any], errors: _Errors) -> None:
+def _latency(values: dict[str, Any], errors: Errors) -> None:
     """``max_latency_ms`` with ``to`` is the flat form of ``max_latency``."""
     if "max_latency_ms" not in values and "to" not in values:
         return
@@ -443,7 +123,7 @@ def _latency(values: dict[str, Any], errors: _Errors) -> None:
         values["max_latency"] = LatencyBound(**flat)
 
 
-def _check_whole(values: dict[str, Any], now: datetime | None, errors: _Errors) -> None:
+def _check_whole(values: dict[str, Any], now: datetime | None, errors: Errors) -> None:
     """What only the fields together show."""
     for canonical, name, example in (
         ("image", "image", 'name a container image ("ghcr.io/acme/train:1.4")'),

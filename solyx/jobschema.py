@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from solyx.jobfile import MAX_DEVICES, MAX_ENTRIES, MAX_NAME, MAX_PARALLELISM, MAX_PRIORITY, MAX_TEXT
+from solyx.jobfields import MAX_DEVICES, MAX_ENTRIES, MAX_NAME, MAX_PARALLELISM, MAX_PRIORITY, MAX_TEXT
 
 _NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": "^[!-~]+$"}
 _TEXT: dict[str, Any] = {"type": "string", "maxLength": MAX_TEXT, "pattern": "^[^\\u0000]*$"}
