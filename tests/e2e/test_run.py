@@ -2,6 +2,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from devstack.broker import KafkaBroker
 from solyx.scenario import generate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -258,6 +260,43 @@ def test_a_state_directory_of_another_version_is_told_with_a_cure(tmp_path: Path
     done = _fails(state=tmp_path)
     assert "Solyx 9.9" in done
     assert "--fresh" in done
+
+
+def test_a_first_install_without_network_is_told_with_a_cure(tmp_path: Path) -> None:
+    for name in ("run", "devstack/__init__.py", "devstack/bootstrap.py", "requirements/run.lock"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    offline = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "run")],
+        env=os.environ | offline,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=READY_S,
+    )
+    assert done.returncode != 0
+    assert "no package index answers: the first start needs the network" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_existing_kafka_and_postgres_are_used_instead_of_embedded_ones(
+    kafka: KafkaBroker, postgres_url: str, scenario: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "r.json"
+    env = {"SOLYX_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "SOLYX_DATABASE_URL": postgres_url}
+    arguments = ("--scenario", str(scenario), "--speed", "1800", "--report", str(report))
+    with Run(*arguments, state=tmp_path / "state", env=env) as run:
+        with run.api() as api:
+            submitted = api.post("/v1/jobs", json=JOB)
+            wait_for_state(api, submitted.json()["id"], "succeeded")
+        run.process.send_signal(signal.SIGINT)
+        assert run.end(60) == 0, run.output
+    services = json.loads(report.read_text())["services"]
+    assert "gateway" in services
+    assert not {"kafka", "postgres"} & set(services)
+    assert not (tmp_path / "state" / "kafka").exists()
 
 
 def _fails(*arguments: str, state: Path) -> str:
