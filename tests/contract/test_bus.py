@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pytest
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.memory import MemoryBus
 from solyx.bus.partition import partition_of
-from solyx.bus.port import Fenced, Partition
+from solyx.bus.port import Fenced, Partition, Transient
 from solyx.events import Record
 from solyx.topics import Topic
 
@@ -248,3 +249,24 @@ def test_replicas_share_the_shards_and_none_is_owned_twice(bus: Bus, service: st
     finally:
         for replica in replicas:
             replica.leave()
+
+
+def test_a_broker_that_is_away_is_told_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solyx.bus.kafka.CALL_TIMEOUT_S", 1.0)
+    with socket.socket() as nobody_listens:
+        nobody_listens.bind(("127.0.0.1", 0))
+        away = KafkaBus(f"127.0.0.1:{nobody_listens.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(Transient):
+            away.ensure_topics([topic_of_nobody()])
+        publisher = away.publisher(name="test")
+        with pytest.raises(Transient):
+            publisher.publish([record(topic_of_nobody(), "k", "v")], timeout_s=1.0)
+        publisher.close()
+        assert time.monotonic() - began < 15
+
+
+def topic_of_nobody() -> Topic:
+    return Topic(
+        name="nobody", partitions=1, keyed_by="k", ordered_by="k", cleanup="delete", retention_ms=-1, description="test"
+    )
