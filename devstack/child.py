@@ -149,8 +149,8 @@ def from_os_error(error: OSError, doing: str) -> DevstackError:
     return DevstackError(f"{doing} ({error.strerror or error})", "check that the path exists and is writable")
 
 
-def last_words(log: Path, *, lines: int = 12) -> str:
-    """The end of a log, for an error message."""
+def last_words(log: Path, *, lines: int = 12, width: int | None = None) -> str:
+    """The end of a log, for an error message; longer lines are cut at ``width``."""
     with contextlib.suppress(FileNotFoundError):
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(line[:width] for line in log.read_text(errors="replace").splitlines()[-lines:])
     return ""

@@ -100,7 +100,7 @@ class ServiceProcess:
         if self.ready_s is None and self._deaths_in_a_row >= _MOST_EARLY_DEATHS:
             raise DevstackError(
                 f"{self.name} ended {self._deaths_in_a_row} times before it was ready",
-                f"read {self.log_file}; it ends with:\n{child.last_words(self.log_file)}",
+                f"read {self.log_file}; it ends with:\n{child.last_words(self.log_file, lines=5, width=300)}",
             )
         pause_s = min(_BACK_OFF_S[0] * 2 ** (self._deaths_in_a_row - 1), _BACK_OFF_S[1])
         self._start_at = now + pause_s

@@ -195,7 +195,7 @@ class Stack:
                 names = ", ".join(process.name for process in late)
                 raise DevstackError(
                     f"not ready within {_READY_WITHIN_S:.0f} s: {names}",
-                    f"read {late[0].log_file}; it ends with:\n{child.last_words(late[0].log_file)}",
+                    f"read {late[0].log_file}; it ends with:\n{child.last_words(late[0].log_file, lines=5, width=300)}",
                 )
             if cancelled.wait(_TEND_S):
                 break
