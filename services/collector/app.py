@@ -79,9 +79,10 @@ async def collect(
     """Collect until ``stopping`` is set. ``listening`` is told the port."""
     clock, collection = settings.clock(), located.collection
     async with AsyncExitStack() as stack:
-        publisher = bus.publisher(name=f"collector-{settings.replica}")
-        stack.push_async_callback(asyncio.to_thread, publisher.close)
-        outlet = Outlet(publisher, clock, capacity_bytes=settings.buffer_bytes)
+        outlet = Outlet(
+            lambda: bus.publisher(name=f"collector-{settings.replica}"), clock, capacity_bytes=settings.buffer_bytes
+        )
+        stack.push_async_callback(outlet.close)
         feeds = Feeds(outlet, clock, max_backoff_s=collection.max_backoff_s)
         session = await stack.enter_async_context(open_session())
         replay = make_replay(replayed, settings) if replayed else None

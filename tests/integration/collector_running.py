@@ -16,7 +16,7 @@ from solyx.bus.memory import MemoryBus
 from solyx.events import Event, decode
 
 E = TypeVar("E", bound=Event)
-SOON_S = 30.0
+SOON_S = 60.0
 
 
 @dataclass

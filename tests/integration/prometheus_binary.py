@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import gettempdir
 
 INSTALL_S = 240
-READY_S = 30
+READY_S = 60
 STOP_S = 20
 
 

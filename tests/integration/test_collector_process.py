@@ -21,6 +21,8 @@ from solyx.events import EnergySeriesPublished, Event, SiteObserved, decode
 from solyx.scenario import Scenario, generate, load
 from solyx.topics import TOPICS
 
+pytestmark = pytest.mark.timeout(300)  # a loaded machine starts processes slowly
+
 ROOT = Path(__file__).parents[2]
 SPEED = 3600.0  # an hour a second
 
@@ -54,7 +56,7 @@ class Process:
 
     def wait(self) -> int:
         try:
-            return self.process.wait(30)
+            return self.process.wait(60)
         finally:
             self.process.kill()
             self._reader.join()
@@ -62,7 +64,7 @@ class Process:
 
 
 def until(holds: Callable[[], bool], shown: object) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     while not holds():
         assert time.monotonic() < deadline, f"it did not happen in time: {shown}"
         time.sleep(0.05)

@@ -17,7 +17,7 @@ from solyx.events import Record, encode
 from solyx.telemetry import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from solyx.bus.port import Publisher
     from solyx.clock import Clock
@@ -50,8 +50,9 @@ class _Parcel:
 class Outlet:
     """Publishes for all sources of this process."""
 
-    def __init__(self, publisher: Publisher, clock: Clock, *, capacity_bytes: int) -> None:
-        self._publisher, self._clock, self._capacity_bytes = publisher, clock, capacity_bytes
+    def __init__(self, open_publisher: Callable[[], Publisher], clock: Clock, *, capacity_bytes: int) -> None:
+        self._open_publisher, self._clock, self._capacity_bytes = open_publisher, clock, capacity_bytes
+        self._publisher: Publisher | None = None
         self._waiting: deque[_Parcel] = deque()
         self._arrived = asyncio.Event()
         self._room = asyncio.Condition()
@@ -108,6 +109,12 @@ class Outlet:
                 if not parcel.safe.done():  # whoever waited may have been cancelled
                     parcel.safe.set_result(None)
 
+    async def close(self) -> None:
+        """Let go of the publisher."""
+        if self._publisher is not None:
+            await asyncio.to_thread(self._publisher.close)
+            self._publisher = None
+
     async def drained(self) -> None:
         """Wait until nothing is left."""
         async with self._room:
@@ -144,12 +151,17 @@ class Outlet:
         backoff_s = 0.0
         while True:
             try:
+                if self._publisher is None:
+                    self._publisher = self._open_publisher()
                 await asyncio.to_thread(self._publisher.publish, records, timeout_s=PUBLISH_TIMEOUT_S)
             except Transient as error:
                 RETRIES.inc()
                 self.last_error = str(error)
                 backoff_s = min(max(error.after_s, 2 * backoff_s), MAX_BACKOFF_S)
                 log.warning("publish_retried", error=str(error), records=len(records), after_s=backoff_s)
+                # What a producer could not deliver stays in its queue: repeated into the same one, a long outage would
+                # fill memory with copies of the batch. A new producer begins empty.
+                await self.close()
                 await asyncio.sleep(backoff_s)
             else:
                 self.last_error = ""

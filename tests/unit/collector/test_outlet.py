@@ -21,6 +21,13 @@ class Broker:
         self.records: list[str] = []
         self.refusals = 0
         self.attempts = 0
+        self.connections = 0
+        self.open = 0
+
+    def connect(self) -> "Broker":
+        self.connections += 1
+        self.open += 1
+        return self
 
     def publish(self, records: Sequence[Record], *, timeout_s: float = 30.0) -> None:
         del timeout_s
@@ -31,7 +38,7 @@ class Broker:
         self.records.extend(record.key for record in records)
 
     def close(self) -> None:
-        pass
+        self.open -= 1
 
 
 def event(source: str) -> MetricsScraped:
@@ -45,7 +52,7 @@ def broker() -> Broker:
 
 @pytest.fixture
 def outlet(broker) -> Outlet:
-    return Outlet(broker, ManualClock(NOW), capacity_bytes=1500)  # room for two or three events
+    return Outlet(broker.connect, ManualClock(NOW), capacity_bytes=1500)  # room for two or three events
 
 
 @pytest.fixture
@@ -72,6 +79,7 @@ async def test_a_refused_batch_is_repeated_whole_and_in_order(running, broker):
     await asyncio.gather(running.publish([event("a")]), running.publish([event("b")]))
     assert broker.records == ["a", "b"]
     assert broker.attempts >= 3
+    assert (broker.connections, broker.open) == (3, 1)  # a refused batch is left to the producer that failed
     assert running.last_error == ""
 
 
@@ -112,11 +120,11 @@ async def test_a_cancelled_source_takes_nobody_with_it(running, broker):
     assert broker.records[-1] == "b"
 
 
-async def test_a_bug_of_the_publisher_ends_the_delivery(outlet):
+async def test_a_bug_of_the_publisher_ends_the_delivery(outlet, broker):
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("bug")
 
-    outlet._publisher.publish = broken
+    broker.publish = broken
     outlet.offer([event("a")])
     with pytest.raises(RuntimeError, match="bug"):
         await outlet.run()
