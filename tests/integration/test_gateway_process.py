@@ -1,5 +1,6 @@
 """The gateway as its users run it: a process on a real broker and a real database, and the loss of each."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -16,8 +17,8 @@ import pytest
 from devstack.broker import KafkaBroker
 from devstack.child import free_port, release_port
 from devstack.postgres import PostgresServer
+from services.gateway.bootstrap import bootstrap
 from solyx.bus.kafka import KafkaBus
-from solyx.events import JobSubmitted, decode
 from tests.gateway_app import JOB
 from tests.gateway_events import placed, record
 
@@ -112,12 +113,10 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 
 
 def submitted_ids(bus: KafkaBus) -> list[str]:
-    tail, found = bus.tail(["jobs"]), []
+    """The keys on the topic, whoever wrote them: the broker of the session has other tests' jobs too."""
+    tail, found = bus.tail(["jobs"]), list[str]()
     while not tail.caught_up():
-        for received in tail.read(max_records=1000, timeout_s=0.2):
-            event = decode(received.value or b"", received.headers).event
-            assert isinstance(event, JobSubmitted)
-            found.append(event.job_id)
+        found.extend(received.key for received in tail.read(max_records=1000, timeout_s=0.2))
     tail.close()
     return found
 
@@ -174,6 +173,82 @@ def follow_the_stream(client: httpx.Client, bus: KafkaBus) -> None:
         publisher.close()
         data = next(line for line in lines if line.startswith("data:"))
     assert json.loads(data.removeprefix("data: "))["subject"] == "j1"
+
+
+async def test_a_stop_ends_open_streams_and_leaves_with_0(
+    postgres_url: str, kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    env = {"SOLYX_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "SOLYX_DATABASE_URL": postgres_url}
+    await bootstrap(postgres_url, tmp_path / "keys.json", tenants=1, home_sites=[])
+    key = json.loads((tmp_path / "keys.json").read_text())["tenant-0"]
+    port = free_port()
+    gateway = await asyncio.to_thread(Process, env, port)
+    try:
+        await asyncio.to_thread(gateway.wait_for, "ready", 60.0)
+        headers = {"Authorization": f"Bearer {key}"}
+        async with (
+            httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=40) as client,
+            client.stream("GET", "/v1/events") as response,
+        ):
+            ending = asyncio.create_task(asyncio.to_thread(gateway.end))
+            lines = [line async for line in response.aiter_lines()]
+            assert lines[0].startswith("retry:")
+            assert await ending == 0
+    finally:
+        gateway.process.kill()
+        release_port(port)
+
+
+def submit_until_accepted(client: httpx.Client, number: int, turn: Callable[[int], None]) -> str:
+    """As a careful user does it: the same key until there is an answer."""
+    deadline = time.monotonic() + 60
+    while True:
+        turn(number)
+        try:
+            response = client.post("/v1/jobs", json=JOB, headers={"Idempotency-Key": f"k{number}"})
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            continue
+        if response.status_code == 202:
+            return response.json()["id"]
+        assert response.status_code == 503, response.text
+        time.sleep(0.05)
+
+
+async def test_jobs_survive_kill_9_and_retries_make_no_second_one(
+    postgres_url: str, kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    await bootstrap(postgres_url, tmp_path / "keys.json", tenants=1, home_sites=[])
+    key = json.loads((tmp_path / "keys.json").read_text())["tenant-0"]
+    env = {"SOLYX_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "SOLYX_DATABASE_URL": postgres_url}
+    accepted, counted = await asyncio.to_thread(kill_while_submitting, env, key)
+    assert len(accepted) == len(set(accepted)) == counted == 90
+    bus = KafkaBus(kafka.bootstrap_servers, client_name="test")
+    await asyncio.to_thread(wait, lambda: set(accepted) <= set(submitted_ids(bus)))
+
+
+def kill_while_submitting(env: dict[str, str], key: str) -> tuple[list[str], int]:
+    port = free_port()
+    running = [Process(env, port)]
+    to_kill = {20, 50, 70}
+
+    def turn(number: int) -> None:
+        if number in to_kill:
+            to_kill.remove(number)
+            running[-1].end(signal.SIGKILL)
+            running.append(Process(env, port))
+
+    try:
+        running[0].wait_for("ready", 60.0)
+        with httpx.Client(base_url=running[0].url, headers={"Authorization": f"Bearer {key}"}, timeout=40) as client:
+            accepted = [submit_until_accepted(client, number, turn) for number in range(90)]
+            pages = client.get("/v1/jobs", params={"limit": 1000}).json()["jobs"]
+            wait(lambda: client.get("/readyz").json()["oldest_unpublished_s"] == 0)
+    finally:
+        assert running[-1].end() == 0
+        release_port(port)
+    return accepted, len(pages)
 
 
 def test_a_taken_port_ends_the_start_with_a_message_and_status_1(
