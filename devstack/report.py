@@ -7,7 +7,8 @@ from datetime import datetime
 import msgspec
 
 from devstack.stack import Part
-from solyx.ledger import JOB_STATES, Books, SiteUse, Totals
+from solyx.joblife import JOB_STATES
+from solyx.ledger import Books, SiteUse, Totals
 
 __all__ = ["Report", "Snapshot", "make_report", "percentile"]
 

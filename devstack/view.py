@@ -9,7 +9,8 @@ from rich.text import Text
 
 from devstack.report import Snapshot
 from devstack.stack import Part
-from solyx.ledger import JOB_STATES, SiteUse, Totals
+from solyx.joblife import JOB_STATES
+from solyx.ledger import SiteUse, Totals
 
 __all__ = ["line", "saving", "screen"]
 

@@ -13,84 +13,33 @@ job's own bill stands what *the same work* would have cost at once in its home s
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from solyx.energy import HOUR_S, HourlyCurve, HourlySeries, RunBill, cores_of, dynamic_power_w, gpus_of, run_bill
 from solyx.events import (
     AllocationDeferred,
     EnergySeriesPublished,
-    JobAllocated,
     JobCancellationRequested,
     JobFinished,
-    JobPlaced,
     JobSubmitted,
-    PlacementWithdrawn,
     SiteObserved,
     WorkloadReported,
 )
+from solyx.joblife import Job, JobEvent, merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from solyx.events import Event, JobSpec
 
-JobState: TypeAlias = Literal["submitted", "placed", "allocated", "running", "succeeded", "failed", "cancelled"]
-JOB_STATES: tuple[JobState, ...] = ("submitted", "placed", "allocated", "running", "succeeded", "failed", "cancelled")
-TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 TOPICS = ("jobs", "placements", "allocations", "actuations", "sites", "energy")
 """What the books are kept from."""
 
 _GIB = 1024**3
 _PRICE, _CARBON = "price_eur_per_mwh", "carbon_gco2_per_kwh"
 _KEPT_BEFORE_S = 48 * HOUR_S  # of each series before the first submission
-
-
-@dataclass(slots=True)
-class Run:
-    """A workload on a cluster; ``end`` None: it runs."""
-
-    site: str
-    start: datetime
-    end: datetime | None = None
-
-
-@dataclass(slots=True)
-class Job:
-    """What the topics say about one job. Revisions are 0 until there is one."""
-
-    id: str
-    tenant: str = ""
-    spec: JobSpec | None = None
-    submitted_at: datetime | None = None
-    submitted_ms: int = 0  # when its submission was appended to the log, Unix ms; 0: it was not
-    allocated_ms: int = 0  # when its first allocation was
-    at_once: bool = False  # its first placement was to start without delay
-    deferred: bool = False  # its first placement waited for capacity or quota
-    placed: int = 0
-    withdrawn: int = 0
-    allocated: int = 0
-    started: int = 0
-    ended: int = 0
-    site: str = ""
-    site_revision: int = 0
-    outcome: JobState | None = None
-    runs: dict[int, Run] = field(default_factory=dict[int, Run])
-
-    @property
-    def state(self) -> JobState:
-        """The state by the highest revision; between two placements a job counts as submitted."""
-        if self.outcome is not None:
-            return self.outcome
-        revision = max(self.placed, self.allocated, self.started)
-        if revision == 0 or self.ended >= revision:
-            return "submitted"
-        if self.started >= revision:
-            return "running"
-        if self.allocated >= revision:
-            return "allocated"
-        return "submitted" if self.withdrawn >= revision else "placed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,21 +118,12 @@ class Ledger:
                 known = self.sites.get(event.site)
                 if known is None or known.observed_at <= event.observed_at:
                     self.sites[event.site] = event
-            case (
-                JobSubmitted()
-                | JobCancellationRequested()
-                | JobPlaced()
-                | PlacementWithdrawn()
-                | JobAllocated()
-                | AllocationDeferred()
-                | WorkloadReported()
-                | JobFinished()
-            ):
+            case _ if isinstance(event, JobEvent):
                 self._fold_job(event, timestamp_ms)
             case _:
                 pass
 
-    def _fold_job(self, event: _JobEvent, timestamp_ms: int) -> None:
+    def _fold_job(self, event: JobEvent, timestamp_ms: int) -> None:
         job = self.jobs.get(event.job_id)
         if job is None:
             job = self.jobs[event.job_id] = Job(event.job_id)
@@ -194,7 +134,7 @@ class Ledger:
             job.submitted_ms = job.submitted_ms or max(timestamp_ms, 1)
         if not isinstance(event, AllocationDeferred | WorkloadReported | JobFinished):
             job.spec, job.submitted_at = event.spec, event.submitted_at
-        if _merge(job, event, timestamp_ms):
+        if merge(job, event, timestamp_ms):
             self._reopen(job.id)
         after = job.state
         if before != after:
@@ -342,67 +282,6 @@ class Ledger:
         hour = int((first.timestamp() - _KEPT_BEFORE_S) // HOUR_S)
         for series in self._series.values():
             series.forget_before(hour)
-
-
-_JobEvent: TypeAlias = (
-    JobSubmitted
-    | JobCancellationRequested
-    | JobPlaced
-    | PlacementWithdrawn
-    | JobAllocated
-    | AllocationDeferred
-    | WorkloadReported
-    | JobFinished
-)
-
-
-def _merge(job: Job, event: _JobEvent, timestamp_ms: int) -> bool:
-    """Take the event into the job; True when its bill changes."""
-    match event:
-        case JobPlaced():
-            job.placed = max(job.placed, event.revision)
-            _at_site(job, event.site, event.revision)
-            if event.revision == 1:
-                job.at_once = event.start_at <= event.decided_at
-        case PlacementWithdrawn():
-            job.withdrawn = max(job.withdrawn, event.revision)
-        case JobAllocated():
-            job.allocated = max(job.allocated, event.revision)
-            _at_site(job, event.site, event.revision)
-            if event.revision == 1:
-                job.allocated_ms = timestamp_ms
-        case AllocationDeferred():
-            job.deferred = job.deferred or event.revision == 1
-        case WorkloadReported():
-            return _merge_report(job, event)
-        case JobFinished():
-            job.outcome = event.outcome
-            return bool(job.runs)
-        case JobSubmitted() | JobCancellationRequested():
-            pass
-    return False
-
-
-def _merge_report(job: Job, event: WorkloadReported) -> bool:
-    """A report; an end names its start too, so the last report alone makes a run."""
-    if event.status == "started":
-        job.started = max(job.started, event.revision)
-        _at_site(job, event.site, event.revision)
-    else:
-        job.ended = max(job.ended, event.revision)
-    start = event.started_at or (event.at if event.status == "started" else None)
-    if start is None:
-        return False  # it never started
-    job.started = max(job.started, event.revision)
-    run = job.runs.setdefault(event.revision, Run(event.site, start))
-    if event.status != "started":
-        run.end = event.at
-    return True
-
-
-def _at_site(job: Job, site: str, revision: int) -> None:
-    if revision >= job.site_revision:
-        job.site, job.site_revision = site, revision
 
 
 def _add(
