@@ -21,6 +21,7 @@ from services.forecaster.service.board import Board
 from services.forecaster.service.fitting import Fitting
 from services.forecaster.service.forecasts import SERVICE, forecasting_role
 from services.forecaster.service.progress import Progress
+from services.forecaster.service.table import ensure_table
 from services.forecaster.service.windows import WindowWorker
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.port import Transient
@@ -51,7 +52,7 @@ async def run(settings: ForecasterSettings) -> int:
         bus = stack.enter_context(
             KafkaBus(settings.kafka_bootstrap_servers, client_name=f"forecaster-{settings.replica}")
         )
-        if not await _topics(bus, asked):
+        if not await _topics(bus, settings, asked):
             return 0
         worker = WindowWorker(settings, clock)
         fitting = Fitting()
@@ -83,11 +84,12 @@ async def run(settings: ForecasterSettings) -> int:
     return 0
 
 
-async def _topics(bus: KafkaBus, asked: asyncio.Event) -> bool:
+async def _topics(bus: KafkaBus, settings: ForecasterSettings, asked: asyncio.Event) -> bool:
     """Topics first: faust never notices one that appears later. False: asked to stop while the broker was away."""
     while not asked.is_set():
         try:
             await asyncio.to_thread(bus.ensure_topics, [METRICS, ENERGY, FEATURES, FORECASTS, ANOMALIES, DEADLETTERS])
+            await asyncio.to_thread(ensure_table, settings)
         except Transient as error:
             log.warning("broker_unreachable", error=str(error))
             await asyncio.wait([asyncio.ensure_future(asked.wait())], timeout=error.after_s)

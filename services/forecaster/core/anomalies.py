@@ -1,7 +1,8 @@
 """Windows whose mean is far from what the series' own recent windows explain: a robust z-score.
 
-z = |mean − median| / scale over the last 60 windows, scale = 1.4826 · MAD, or 1.2533 · mean absolute deviation where more than
-half of the windows are equal and the MAD is therefore 0 (Iglewicz & Hoaglin, "How to Detect and Handle Outliers", 1993, p. 11–13).
+z = |mean − median| / (1.4826 · MAD) over the last 60 windows (Iglewicz & Hoaglin, "How to Detect and Handle Outliers", 1993,
+p. 11). A series that stood still in more than half of them has no spread to compare with and is not judged: a price changes in
+steps, and each step would be an alarm.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Key: TypeAlias = tuple[str, str]
 
 _WINDOWS = 60  # an hour of one-minute windows
 _ENOUGH = 20
-_MAX_SCORE = 1000.0  # where all past windows are equal any other value is infinitely far
+_MAX_SCORE = 1000.0  # beyond it a number says no more
 _LOOK_BACK_S = 3600.0  # older windows are history: at a start they are not judged again
 
 
@@ -129,10 +130,7 @@ def robust_scores(past: Floats, present: Floats) -> tuple[Floats, Floats]:
     enough = np.isfinite(past).sum(axis=0) >= _ENOUGH
     filled = np.where(enough, past, 0.0)
     median = np.nanmedian(filled, axis=0)
-    away = np.abs(filled - median)
-    scale = 1.4826 * np.nanmedian(away, axis=0)
-    scale = np.where(scale > 0, scale, 1.2533 * np.nanmean(away, axis=0))
-    distance = np.abs(present - median)
-    noise = 1e-9 * np.maximum(np.abs(median), np.abs(present))  # equal but for rounding
-    score = np.minimum(distance / np.maximum(scale, 1e-300), _MAX_SCORE)
-    return median, np.where(enough & (distance > noise), score, 0.0)
+    scale = 1.4826 * np.nanmedian(np.abs(filled - median), axis=0)
+    spread = scale > 1e-9 * np.abs(median)  # anything less is rounding
+    score = np.minimum(np.abs(present - median) / np.where(spread, scale, 1.0), _MAX_SCORE)
+    return median, np.where(enough & spread, score, 0.0)

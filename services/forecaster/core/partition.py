@@ -1,8 +1,9 @@
 """All sources of one partition of ``metrics``: folds their events, says which aggregates are due and which rows to write.
 
-When an aggregate is due: at once when its window has ended (the watermark passed its end) and at each later change; while it
-is open, at most once in ``update_s`` seconds, and a hopping window at most once in its hop (it shows little that the tumbling
-window does not). Updates of open windows may be put off when time is short; ended windows never are.
+When an aggregate is due: at once when its window has ended (the watermark passed its end) and at each later change. While it is
+open, a tumbling window is due at most once in ``update_s`` seconds. Hopping windows overlap, and to publish each of them at
+each change would multiply the topic; an open one waits as long as it is wide, so that it is published even if its source falls
+silent before its end. Updates of open windows may be put off when time is short; ended windows never are.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class PartitionWindows:
         self._specs = tuple(specs)
         self._lateness_s = lateness_s
         self._most_series = most_series
-        self._update_s = {spec: max(update_s, spec.hop_s if spec.hop_s < spec.size_s else 0.0) for spec in specs}
+        self._update_s = update_s
         self._due: dict[_Window, float] = {}
         self._told: dict[_Window, float] = {}
         self._removed: list[RowKey] = []
@@ -150,9 +151,15 @@ class PartitionWindows:
                 pane.changed = False
                 for spec, start_us in source.windows_of(pane):
                     window = (name, spec, start_us)
-                    told_s = self._told.get(window)
-                    self._due.setdefault(window, now_s if told_s is None else told_s + self._update_s[spec])
+                    if window not in self._due:
+                        self._due[window] = self._next(spec, self._told.get(window), now_s)
             source.changed.clear()
+
+    def _next(self, spec: WindowSpec, told_s: float | None, now_s: float) -> float:
+        """When a window that has changed now is due if it does not end before."""
+        if spec.hop_s < spec.size_s:
+            return now_s + spec.size_s
+        return now_s if told_s is None else told_s + self._update_s
 
     def _forget(self) -> None:
         """Drop the panes that no window needs any more, and remember the rows to delete."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from prometheus_client import Gauge
 
-from services.forecaster.service.windows import GROUP
+from services.forecaster.service.table import GROUP
 from solyx.clock import monotonic_s
 from solyx.telemetry import get_logger
 from solyx.topics import METRICS

@@ -20,6 +20,7 @@ from prometheus_client import Counter, Gauge
 from services.forecaster.core.partition import LayoutCache, PartitionWindows, Scrape, microseconds, moment
 from services.forecaster.core.rows import RowKey
 from services.forecaster.model import QUANTILE_LEVELS, Aggregate
+from services.forecaster.service.table import GROUP, panes_table
 from solyx.bus.port import Received
 from solyx.bus.worker import dead_letter
 from solyx.clock import monotonic_s
@@ -40,8 +41,6 @@ FEATURE_EVENTS = Counter("solyx_forecaster_features_total", "Window aggregates p
 SAVED_ROWS = Counter("solyx_forecaster_rows_saved_total", "Rows written to the window table")
 SOURCES = Gauge("solyx_forecaster_sources", "Sources with open windows")
 
-GROUP = "solyx-forecaster-windows"
-_TABLE = "panes"
 _TICK_S = 0.1
 _UPDATE_SHARE = 0.2
 """Share of the time that updates of open windows may take; ended windows are published whatever it takes."""
@@ -154,7 +153,7 @@ class WindowWorker:
             store="memory://",
             processing_guarantee="at_least_once",
             topic_partitions=METRICS.partitions,
-            topic_replication_factor=1,
+            table_standby_replicas=0,
             topic_disable_leader=True,
             datadir=str(data),
             broker_client_id=f"{GROUP}-{settings.replica}",
@@ -178,7 +177,7 @@ class WindowWorker:
         app.boot_strategy.enable_web = False  # with web_enabled alone it would still bind a port
         app.boot_strategy.enable_sensors = False
         metrics = app.topic(METRICS.name, key_serializer="raw", value_serializer="raw", value_type=bytes, acks=True)
-        self._table = _panes_table(app)
+        self._table = panes_table(app)
         self._table.on_recover(self._recover)
         app.on_partitions_revoked.connect(self._revoked)
         app.agent(metrics, name="windows", concurrency=1)(self._read)
@@ -344,18 +343,3 @@ def windowed(source: str, aggregate: Aggregate) -> SeriesWindowed:
         levels=QUANTILE_LEVELS,
         quantiles=tuple(tuple(quantile.tolist()) for quantile in aggregate.quantiles),
     )
-
-
-def _panes_table(app: Any) -> Any:
-    """A table whose rows name their partition: rows are written between events, where faust would not know it."""
-    from faust.tables.table import Table  # noqa: PLC0415
-
-    class PanesTable(Table):  # type: ignore[type-arg]
-        def partition_for_key(self, key: Any) -> int:
-            return RowKey.decode(key).partition
-
-    table = PanesTable(
-        app, name=_TABLE, key_type=bytes, value_type=bytes, partitions=METRICS.partitions, store="memory://"
-    )
-    app.tables.add(table)
-    return table

@@ -95,10 +95,11 @@ def test_series_that_are_not_watched_are_left_alone():
     assert watch.judge(START + 41 * MINUTE) == []
 
 
-def test_a_constant_series_that_changes_is_one_but_rounding_is_not():
-    past = np.full((30, 2), 0.1 + 0.2)
-    _, scores = robust_scores(past, np.array([0.3, 0.5]))
-    assert scores.tolist() == [0.0, 1000.0]
+def test_a_series_that_changes_in_steps_is_not_judged():
+    """A price stands for an hour and then jumps; that is its nature."""
+    past = np.repeat(np.array([[0.1 + 0.2], [80.0]]), [40, 20], axis=0)
+    _, scores = robust_scores(past, np.array([140.0]))
+    assert scores.tolist() == [0.0]
 
 
 def test_a_series_that_was_not_there_before_is_not_judged():

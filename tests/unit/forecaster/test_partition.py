@@ -41,13 +41,21 @@ def test_when_time_is_short_updates_wait_but_ended_windows_do_not(make_partition
     assert partition.due(100.1) == [("s", 60, 60, 1)]
 
 
-def test_a_hopping_window_is_updated_at_most_once_in_its_hop(make_partition):
+def test_a_hopping_window_is_published_when_it_has_ended(make_partition):
+    partition = make_partition("300/60", update_s=1.0)
+    for minute in range(4):
+        partition.fold("s", 60 * minute, {"a": 1.0})
+    assert sorted(partition.due(100.0)) == [("s", -240, 300, 1), ("s", -180, 300, 2), ("s", -120, 300, 3)]
+    partition.fold("s", 300, {"a": 1.0})
+    assert sorted(partition.due(101.0)) == [("s", -60, 300, 4), ("s", 0, 300, 4)]
+
+
+def test_a_hopping_window_is_published_although_its_source_fell_silent(make_partition):
     partition = make_partition("300/60", update_s=1.0)
     partition.fold("s", 0, {"a": 1.0})
-    assert len(partition.due(100.0)) == 5
-    partition.fold("s", 5, {"a": 1.0})
-    assert partition.due(159.0) == []
-    assert len(partition.due(160.1)) == 5
+    assert partition.due(100.0) == []
+    assert partition.due(399.0) == []
+    assert sorted(partition.due(401.0)) == [("s", start, 300, 1) for start in (-240, -180, -120, -60, 0)]
 
 
 def test_each_source_has_windows_of_its_own(make_partition):
