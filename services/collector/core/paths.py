@@ -118,7 +118,7 @@ def written(path: Path) -> str:
     for step in path:
         if isinstance(step, _Name):
             plain = str(step)
-            name = plain if not re.search(r'[.\[\]"\\]', plain) else '"' + re.sub(r'(["\\])', r"\\\1", plain) + '"'
+            name = plain if re.fullmatch(r'[^.\[\]"\\\s]+', plain) else '"' + re.sub(r'(["\\])', r"\\\1", plain) + '"'
             text += f".{name}" if text else name
         else:
             text += f"[{step}]"
