@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.runner import run_roles
+from solyx.collection import settle
 from solyx.telemetry import OpsServer, configure, flush, get_logger
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def run_role(service: str, settings: Settings, make_role: Callable[[Clock, ExitS
     ``make_role`` may enter what the role needs into the stack: it is closed after the shards are.
     """
     configure(service, settings)
+    settle()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from services.gateway.app import Gateway
 from services.gateway.bootstrap import bootstrap
 from services.gateway.settings import GatewaySettings
 from solyx.bus.kafka import KafkaBus
+from solyx.collection import settle
 from solyx.settings import SettingsError, load
 from solyx.telemetry import configure
 
@@ -43,15 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-GC_THRESHOLD = 100_000
-"""Net allocations between two collections. A batch of 10,000 records is a few objects each, all alive until its commit: at
-Python's default of 700 the collector walks them again and again and takes two thirds of the time (measured: 24 against
-8 µs a record in the projector's fold)."""
-
-
 async def _serve(settings: GatewaySettings) -> int:
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 50)
+    settle()
     with KafkaBus(settings.kafka_bootstrap_servers, client_name=f"gateway-{settings.replica}") as bus:
         gateway = Gateway(settings, bus, settings.clock())
         try:
