@@ -15,6 +15,7 @@ import typer
 import yaml
 
 from solyx import __version__
+from solyx.bus.port import Transient
 from solyx.cli import connection as connections
 from solyx.cli import deadletters, views
 from solyx.cli.output import errors, print_json
@@ -85,7 +86,7 @@ def submit(
         else:
             for job_id in ids:
                 typer.echo(job_id)
-        if wait and not views.wait_for(client, ids, quiet=json):
+        if wait and not views.wait_for(client, ids, as_json=json):
             raise typer.Exit(1)
 
 
@@ -233,7 +234,7 @@ def main() -> None:
     except ApiError as error:
         errors.print(str(error), style="red", markup=False)
         sys.exit(4 if error.status == NOT_FOUND else 1)
-    except (Unreachable, views.BrokerUnreachable) as error:
+    except (Unreachable, views.BrokerUnreachable, Transient) as error:
         setting = "SOLYX_URL" if isinstance(error, Unreachable) else "SOLYX_KAFKA_BOOTSTRAP_SERVERS"
         errors.print(f"{error}\nis it running? set {setting}, or start one with ./run", style="red", markup=False)
         sys.exit(3)

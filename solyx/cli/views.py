@@ -159,7 +159,7 @@ def show_event(event: ServerEvent, *, as_json: bool) -> None:
     )
 
 
-def wait_for(client: Client, ids: Iterable[str], *, quiet: bool) -> bool:
+def wait_for(client: Client, ids: Iterable[str], *, as_json: bool) -> bool:
     """Poll until every job ended; True when all succeeded."""
     waiting, succeeded = list(ids), True
     while waiting:
@@ -168,7 +168,9 @@ def wait_for(client: Client, ids: Iterable[str], *, quiet: bool) -> bool:
             if job.state in TERMINAL:
                 waiting.remove(job_id)
                 succeeded = succeeded and job.state == "succeeded"
-                if not quiet:
+                if as_json:
+                    print_json({"id": job_id, "state": job.state, "reason": job.reason})
+                else:
                     console.print(Text(f"{job_id} ").append_text(state(job.state)).append(f" {job.reason}"))
         if waiting:
             time.sleep(WAIT_POLL_S)

@@ -1,5 +1,6 @@
 """The command line and the client against everything running: what a user types, and what comes of it."""
 
+import re
 import signal
 import uuid
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from benchmarks.installation import Installation
+from devstack.bootstrap import ROOT
 from solyx.client import ApiError, AsyncClient, Client, Job
 from solyx.clock import WallClock
 from solyx.events import Record
@@ -290,6 +292,17 @@ async def test_the_async_client_does_the_same(system: Installation, admin_key: s
         with pytest.raises(ApiError) as refused:
             await solyx.cancel(batch.ids[0])
         assert refused.value.status == 409
+
+
+def test_the_program_in_the_readme_follows_its_job_to_the_end(
+    system: Installation, admin_key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    program = program.replace("http://127.0.0.1:8080", system.stack.api).replace("sk_…", admin_key)
+    exec(compile(program.replace('"5m"', '30, "max_delay": 0'), "README.md", "exec"), {})
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("io.solyx.job.submitted.v1")
+    assert told[-1] == "io.solyx.job.finished.v1 completed"
 
 
 def test_every_service_answers_its_probes_and_shows_its_metrics(system: Installation) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from solyx import __version__
 from solyx.bus.memory import MemoryBus
+from solyx.bus.port import Transient
 from solyx.cli import connection
 from solyx.events import Record, encode
 from solyx.events.examples import EXAMPLES
@@ -146,7 +147,8 @@ def test_wait_ends_badly_when_a_job_failed(solyx: Solyx, gateway: Any) -> None:
     gateway.on("POST", "/v1/jobs", {"id": "j1"}, status=202)
     gateway.on("GET", "/v1/jobs/j1", DETAIL | {"state": "failed", "reason": "no_site_fits"})
     done = solyx("submit", "-", "--wait", "--json", text=JOB_FILE)
-    assert (done.status, done.documents) == (1, [{"ids": ["j1"]}])
+    assert done.status == 1
+    assert done.documents == [{"ids": ["j1"]}, {"id": "j1", "state": "failed", "reason": "no_site_fits"}]
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------
@@ -312,6 +314,18 @@ def test_a_broker_that_is_away_is_3_and_says_what_to_do(solyx: Solyx) -> None:
     assert "no answer from Kafka at 127.0.0.1:1" in done.err
     assert "SOLYX_KAFKA_BOOTSTRAP_SERVERS" in done.err
     assert solyx("deadletters", "list", "--kafka", "nonsense").status == 3
+
+
+def test_a_broker_that_goes_away_in_the_middle_is_3(
+    solyx: Solyx, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise Transient("all brokers are down")
+
+    monkeypatch.setattr(bus, "read", gone)
+    done = solyx("events", "jobs", "--follow")
+    assert done.status == 3
+    assert "all brokers are down" in done.err
 
 
 def test_a_watch_that_breaks_off_says_how_to_go_on(solyx: Solyx, gateway: Any) -> None:
