@@ -225,6 +225,17 @@ def test_fresh_forgets_and_a_killed_service_comes_back(scenario: Path, story: tu
         assert not left_of(family)
 
 
+def test_ctrl_c_while_everything_starts_leaves_nothing_behind(scenario: Path, tmp_path: Path) -> None:
+    with Run("--scenario", str(scenario), state=tmp_path) as run:
+        run.read_until("starting")
+        time.sleep(1.0)
+        family = run.family()
+        run.process.send_signal(signal.SIGINT)
+        assert run.end(60) == 0, run.output
+        assert not left_of(family)
+    assert "API key" not in run.output
+
+
 def test_a_taken_port_is_told_with_a_cure(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
