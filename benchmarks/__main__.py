@@ -15,6 +15,7 @@ BENCHMARKS = {
     "pipeline": "submission rate, submit-to-allocation latency, records/s and memory of each service, start-up",
     "metrics": "metric samples into feature windows, through a real broker, one worker",
     "chaos": "5,000 jobs while each service and the broker are killed: jobs lost and doubled",
+    "energy": "a year of real jobs on four real grids: cost, carbon and waits of every policy, and the gap to a lower bound",
 }
 
 

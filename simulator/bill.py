@@ -54,7 +54,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     moved_jobs: int  # ran away from home
     utilisation: float  # of all cores over the span
     oracle_gap: float | None  # objective ÷ the lower bound − 1
-    wall_s: float | None = None  # only where it is asked for: it differs from run to run
 
 
 def summarise(

@@ -39,7 +39,7 @@ forecast as fresh for 3 h, and what is published meanwhile reaches it at once.""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Issued:
+class Issued:
     """A forecast, small: mean, lower and upper in one array."""
 
     site: str
@@ -72,7 +72,7 @@ class Moment:
 
     at: datetime
     published: tuple[SiteObserved | EnergySeriesPublished, ...]
-    issued: tuple[_Issued, ...]
+    issued: tuple[Issued, ...]
 
     @property
     def at_s(self) -> float:
@@ -110,7 +110,7 @@ def learn(
         published = tuple(e for e in replay.due(at) if isinstance(e, SiteObserved | EnergySeriesPublished))
         for event in published:
             core.fold(event)
-        issued: list[_Issued] = []
+        issued: list[Issued] = []
         if at == since or at in publications or (at.minute == 0 and at.hour % every_h == 0):
             while decided := core.decide(at):
                 issued.extend(_small(event) for event in decided if isinstance(event, ForecastIssued))
@@ -119,9 +119,9 @@ def learn(
     return moments
 
 
-def _small(event: ForecastIssued) -> _Issued:
+def _small(event: ForecastIssued) -> Issued:
     bands = np.array([event.mean, event.lower, event.upper], dtype=np.float32)
-    return _Issued(event.subject_id, event.kind, event.known_steps, event.model, event.level, bands)
+    return Issued(event.subject_id, event.kind, event.known_steps, event.model, event.level, bands)
 
 
 def _hours(since: datetime, until: datetime) -> Iterator[datetime]:

@@ -143,12 +143,15 @@ def _sum_of_plans(facts: _Facts, rate: Floats, prices: Floats, overhead_h: float
 
 def _contiguous(jobs: _Facts, rate: Floats, prices: Floats) -> Floats:
     """The cheapest single run of each job. Rates are constant over each hour, so the best start is the arrival, the last start
-    allowed, or one at which the run begins or ends on a full hour."""
+    allowed, or one at which the run begins or ends on a full hour.
+    """
     hours = int(jobs.wait_h.max()) + 2
     turn = np.floor(jobs.arrival_h)[:, None] + np.arange(hours)
     ends = np.floor(jobs.arrival_h + jobs.length_h)[:, None] + np.arange(hours) - jobs.length_h[:, None]
     latest = jobs.arrival_h + jobs.wait_h
-    starts = np.clip(np.concatenate((turn, ends), axis=1), jobs.arrival_h[:, None], latest[:, None])
+    starts: Floats = np.clip(np.concatenate((turn, ends), axis=1), jobs.arrival_h[:, None], latest[:, None]).astype(
+        np.float64
+    )
     best = np.full(len(jobs.cores), np.inf)
     for site in range(len(rate)):
         cost = _between(rate[site], starts, jobs.length_h[:, None]) * jobs.power_kw[site][:, None]

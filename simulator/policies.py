@@ -134,7 +134,10 @@ class _Gaia(_Known):
 
     def __init__(self, outlook: Outlook, world: World) -> None:
         super().__init__(outlook, world)
-        self._seen = {True: [1, HOUR_S], False: [1, 4 * HOUR_S]}  # short?: jobs and seconds; one guess each to begin with
+        self._seen = {
+            True: [1, HOUR_S],
+            False: [1, 4 * HOUR_S],
+        }  # short?: jobs and seconds; one guess each to begin with
 
     def ended(self, job: Job) -> None:
         seen = self._seen[_is_short(job)]
@@ -149,7 +152,7 @@ class _Gaia(_Known):
     def starts(self, job: Job, now_s: float) -> Floats:
         """Now, and every hour from now in the waiting limit."""
         limit_s = min(_WAIT_SHORT_S if _is_short(job) else _WAIT_LONG_S, max(job.limit_s - now_s, 0.0))
-        return now_s + np.arange(int(limit_s // HOUR_S) + 1) * HOUR_S
+        return (now_s + np.arange(int(limit_s // HOUR_S) + 1) * HOUR_S).astype(np.float64)
 
 
 class LowestWindow(_Gaia):

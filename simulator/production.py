@@ -177,9 +177,7 @@ class Production:
             return [_report(event, "stopped", WorkloadReason.RELEASED, now_s, None)]
         return []
 
-    def _end(
-        self, running: _Running, status: WorkloadStatus, reason: WorkloadReason, now_s: float
-    ) -> WorkloadReported:
+    def _end(self, running: _Running, status: WorkloadStatus, reason: WorkloadReason, now_s: float) -> WorkloadReported:
         event = running.allocated
         job = self._jobs[event.job_id]
         del self._running[event.job_id]

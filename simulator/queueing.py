@@ -103,7 +103,13 @@ class Engine:
     """Events in order of time until every job is done."""
 
     def __init__(
-        self, workload: Workload, sites: Sequence[Site], outlook: Outlook, policy: Baseline, *, suspend_overhead_s: float
+        self,
+        workload: Workload,
+        sites: Sequence[Site],
+        outlook: Outlook,
+        policy: Baseline,
+        *,
+        suspend_overhead_s: float,
     ) -> None:
         self._clusters = [Cluster(site) for site in sites]
         self._outlook, self._policy, self._overhead_s = outlook, policy, suspend_overhead_s

@@ -23,7 +23,9 @@ class Runs:
     start_s: list[float] = field(default_factory=list[float])
     end_s: list[float] = field(default_factory=list[float])
     done_s: dict[int, float] = field(default_factory=dict[int, float])  # by job: when its work was complete
-    queued_s: dict[int, float] = field(default_factory=dict[int, float])  # by job: waiting for room after its start time
+    queued_s: dict[int, float] = field(
+        default_factory=dict[int, float]
+    )  # by job: waiting for room after its start time
 
     def add(self, job: int, site: int, start_s: float, end_s: float) -> None:
         """One stretch."""

@@ -127,5 +127,7 @@ def _holds(site: Site, spec: JobSpec) -> bool:
 
 
 def _device_pods(groups: Sequence[DeviceGroup], request: DeviceRequest) -> int:
-    usable = sum(g.count for g in groups if g.kind == request.kind and (not request.models or g.model in request.models))
+    usable = sum(
+        g.count for g in groups if g.kind == request.kind and (not request.models or g.model in request.models)
+    )
     return usable // request.count if request.share_milli == 1000 else usable * (1000 // request.share_milli)
