@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from solyx.events import Record
     from solyx.topics import Topic
 
+DELIVERY_TIMEOUT_MS = 20_000
+"""How long one record may wait for its acknowledgement; below the time-out of a whole publish."""
 SESSION_TIMEOUT_MS = 6000
 """After this long without a heartbeat a replica counts as dead; the least that brokers allow by default."""
 
@@ -150,7 +152,9 @@ class KafkaBus:
 
     def publisher(self, *, name: str) -> _KafkaPublisher:
         """An idempotent producer."""
-        return _KafkaPublisher(self, Producer(_producer_config(self._servers, f"{self._client}-{name}")))
+        # A record that was not acknowledged fails before its publish gives up, so that a retry does not pile up copies.
+        config = _producer_config(self._servers, f"{self._client}-{name}") | {"message.timeout.ms": DELIVERY_TIMEOUT_MS}
+        return _KafkaPublisher(self, Producer(config))
 
     def tail(
         self, topics: Sequence[str], *, from_offsets: Mapping[Partition, int] | None = None, at_end: bool = False
@@ -220,6 +224,9 @@ class _KafkaPublisher:
         for record in records:
             self._bus.produce(self._producer, record, delivered)
         unsent = self._producer.flush(timeout_s)
+        if unsent:
+            self._producer.purge()
+            self._producer.flush(CALL_TIMEOUT_S)
         if failures or unsent:
             raise Transient(failures[0] if failures else f"{unsent} records not acknowledged in {timeout_s} s")
 
