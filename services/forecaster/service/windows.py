@@ -94,7 +94,7 @@ class WindowWorker:
         return self._thread.is_alive()
 
     def partitions(self) -> list[int]:
-        """The partitions of ``metrics`` that have windows here."""
+        """The partitions of ``metrics`` that this replica reads."""
         return sorted(self._partitions)
 
     def _run(self) -> None:
@@ -228,10 +228,12 @@ class WindowWorker:
         self._partitions.clear()
         self._unacked.clear()
         assigned = {tp.partition for tp in self._app.consumer.assignment() if tp.topic == METRICS.name}
+        for number in assigned:
+            self._new_partition(number)
         for key, value in self._table.items():
             row = RowKey.decode(key)
             if row.partition in assigned and value is not None:
-                (self._partitions.get(row.partition) or self._new_partition(row.partition)).restore(row, value)
+                self._partitions[row.partition].restore(row, value)
         self.recovered = True
         log.info("windows_recovered", partitions=sorted(assigned), rows=len(self._table))
 
