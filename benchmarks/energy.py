@@ -1,7 +1,7 @@
 """``energy``: what every policy pays for a year of real jobs on four real grids, with honest forecasts and noisy estimates.
 
 The scenario is ``grids-2023-year`` of the real data beside the checkout. Files with all figures and plots, among them the sweep of
-the carbon price as a Pareto plot, go to the directory of ``SOLYX_BENCHMARK_OUT``, or to ``energy-benchmark`` in the present one.
+the carbon price as a Pareto plot, go to the directory of ``SOLYX_BENCHMARK_OUT``, or to ``.solyx/benchmarks/energy``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def measure(console: Console) -> dict[str, float]:
     Raises:
         ScenarioError: the real data is not beside the checkout; the message names the file.
     """
-    out = Path(os.environ.get("SOLYX_BENCHMARK_OUT", "energy-benchmark"))
+    out = Path(os.environ.get("SOLYX_BENCHMARK_OUT", ".solyx/benchmarks/energy"))
     out.mkdir(parents=True, exist_ok=True)
     scenario = load(SCENARIO)
     bars = Progress(
