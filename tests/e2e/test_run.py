@@ -130,11 +130,17 @@ def story(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
             assert submitted.status_code == 202, submitted.text
             job = wait_for_state(api, submitted.json()["id"], "succeeded")
             run.read_until(r"against at once at home")
+            connection = json.loads((state / "connection.json").read_text())
         family = run.family()
         run.process.send_signal(signal.SIGINT)
         assert run.end(60) == 0, run.output
         assert not left_of(family)
-    return state, {"report": json.loads(report.read_text()), "job": job, "output": run.output}
+    return state, {
+        "report": json.loads(report.read_text()),
+        "job": job,
+        "output": run.output,
+        "connection": connection,
+    }
 
 
 def test_a_job_submitted_with_the_printed_key_succeeds(story: tuple[Path, dict[str, object]]) -> None:
@@ -143,6 +149,14 @@ def test_a_job_submitted_with_the_printed_key_succeeds(story: tuple[Path, dict[s
     assert "job.placed.v1" in types
     assert "job.allocated.v1" in types
     assert "workload.reported.v1" in types
+
+
+def test_the_command_line_finds_the_api_while_it_runs_and_only_then(story: tuple[Path, dict[str, object]]) -> None:
+    state, first = story
+    assert first["connection"]["url"] in first["output"]
+    assert first["connection"]["key"] in first["output"]
+    assert first["connection"]["kafka_bootstrap_servers"].startswith("127.0.0.1:")
+    assert not (state / "connection.json").exists()
 
 
 def test_the_report_accounts_for_every_job(story: tuple[Path, dict[str, object]]) -> None:
