@@ -60,7 +60,7 @@ LINKS = _stream("links", "link id", "link id", "Counters and state of network li
 METRICS = _stream("metrics", "source", "source", "Samples, one record for each source and scrape", days=1)
 ENERGY = _stream("energy", "site/kind/start", "site", "Prices, carbon intensity, renewable share, feed state", days=90)
 GRID = _entity("grid", "site/event id", "site", "Demand-response events")
-FEATURES = _stream("features", "source/window start", "source", "Window statistics of metric series", days=7)
+FEATURES = _stream("features", "source/window start/window end", "source", "Window statistics of metric series", days=1)
 FORECASTS = _entity("forecasts", "subject/kind", "subject", "Latest forecast of each series, with intervals")
 ANOMALIES = _stream("anomalies", "source/series", "source", "Series that left their expected range", days=30)
 PLACEMENTS = _entity("placements", "site/job id", "site", "Where and when each job runs; its one terminal outcome")

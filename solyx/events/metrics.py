@@ -56,7 +56,7 @@ class SeriesWindowed(Event, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        return f"{self.source}/{self.window_start.isoformat()}"
+        return f"{self.source}/{self.window_start.isoformat()}/{self.window_end.isoformat()}"
 
     @property
     def ordering_key(self) -> str:

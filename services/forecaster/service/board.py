@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from datetime import datetime
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from solyx.bus.port import Bus, Received, Tail, Transient
 from solyx.events import ForecastIssued, Poison, SeriesWindowed, decode
@@ -27,12 +24,6 @@ _WINDOWS_OF_SOURCE = 16  # enough for the newest of each size, several being ope
 _READ_S = 0.5
 
 
-class _End(msgspec.Struct):
-    """The one field of a window that says, with the key, which window it is."""
-
-    window_end: datetime
-
-
 class Board:
     """Follows two topics on a thread."""
 
@@ -41,8 +32,7 @@ class Board:
         self._bus = bus
         self._lock: AbstractContextManager[object] = threading.Lock()
         self._forecasts: dict[tuple[str, str], ForecastIssued] = {}
-        self._windows: dict[str, OrderedDict[tuple[str, datetime], Received]] = {}
-        self._ends = msgspec.json.Decoder(_End)
+        self._windows: dict[str, OrderedDict[str, Received]] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="forecaster-board", daemon=True)
         self.caught_up = False
@@ -127,15 +117,10 @@ class Board:
         fields = dict(record.headers)
         if record.value is None or fields.get("ce_type") != SeriesWindowed.TYPE.encode():
             return
-        try:
-            name = (record.key, self._ends.decode(record.value).window_end)  # windows of different sizes share a key
-        except msgspec.DecodeError as error:
-            log.warning("window_unreadable", offset=record.offset, error=str(error))
-            return
-        source = record.key.rpartition("/")[0]
+        source = record.key.rsplit("/", 2)[0]  # source/window start/window end
         with self._lock:
             known = self._windows.setdefault(source, OrderedDict())
-            known[name] = record
-            known.move_to_end(name)
+            known[record.key] = record
+            known.move_to_end(record.key)
             while len(known) > _WINDOWS_OF_SOURCE:
                 known.popitem(last=False)
