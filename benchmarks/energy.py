@@ -21,6 +21,7 @@ from solyx.scenario import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from rich.console import Console
 
@@ -37,8 +38,8 @@ STEPS: dict[str, Variant] = {
 """One simplification after the other, so that each difference is what that one costs."""
 
 
-def measure(console: Console) -> dict[str, float]:
-    """All policies, the sweep, and what the gap is made of.
+def measure(console: Console, until: datetime | None = None) -> dict[str, float]:
+    """All policies, the sweep, and what the gap is made of; of the whole year, or of the arrivals before ``until``.
 
     Raises:
         ScenarioError: the real data is not beside the checkout; the message names the file.
@@ -55,7 +56,7 @@ def measure(console: Console) -> dict[str, float]:
         def report(name: str, share: float) -> None:
             bars.update(task, description=name, completed=share)
 
-        experiment = Experiment(scenario, scenario.start, end_of(scenario), Settings(), report)
+        experiment = Experiment(scenario, scenario.start, until or end_of(scenario), Settings(), report)
         results = [experiment.run(name) for name in POLICIES]
         rows = {row.policy: row for row in with_gaps(results)}
         figures = _figures(rows)
