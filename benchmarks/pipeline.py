@@ -6,6 +6,7 @@ on one machine.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -49,6 +50,7 @@ def measure(console: Console) -> dict[str, float]:
         load = _load(system, LOAD_JOBS, console)
         after, cpu_after = _records(system), _cpu_s(system)
         figures |= load
+        figures["read_model_catch_up_s"] = _catch_up_s(system)
         for name, spent in cpu_after.items():
             figures[f"cpu_us_per_job_{name}"] = (spent - cpu_before.get(name, 0.0)) / LOAD_JOBS * 1e6
         for service, count in after.items():
@@ -132,6 +134,19 @@ def _load(system: Installation, jobs: int, console: Console) -> dict[str, float]
         "submit_to_allocation_p50_ms": float(p50),
         "submit_to_allocation_p99_ms": float(p99),
     }
+
+
+def _catch_up_s(system: Installation) -> float:
+    """How long the gateway's read model is behind after the last allocation of a load."""
+    began = time.monotonic()
+    port = next(process.port for process in system.stack.services if process.service == "gateway")
+    while time.monotonic() - began < WAIT_S:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            if json.load(answer)["lag_records"] == 0:
+                return time.monotonic() - began
+        time.sleep(0.1)
+    msg = f"the read model was still behind after {WAIT_S:.0f} s"
+    raise TimeoutError(msg)
 
 
 def _cpu_s(system: Installation) -> dict[str, float]:
