@@ -18,7 +18,7 @@ from simulator.production import Production
 from simulator.queueing import Engine
 from simulator.variants import with_more_nodes, with_true_future, with_true_lengths
 from simulator.workload import SUSPEND_OVERHEAD_S, read_workload
-from simulator.world import read_world
+from simulator.world import make_world
 from solyx.clock import monotonic_s
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ class Experiment:
         if not self.workload.jobs:
             msg = f"no job of {scenario.name} arrives between {since.isoformat()} and {until.isoformat()}"
             raise ValueError(msg)
-        self.world: World = read_world(scenario, since, until)
+        self._energy = {site.name: scenario.energy(site.name) for site in scenario.sites}
+        self.world: World = make_world(scenario.sites, self._energy, since, until)
         self.overhead_s = scenario.job_source.suspend_overhead_s or SUSPEND_OVERHEAD_S
         self._moments: list[Moment] | None = None
         self._bounds: dict[float, Bound] = {}
@@ -103,6 +104,7 @@ class Experiment:
             began = monotonic_s()
             self._moments = learn(
                 self.scenario,
+                self._energy,
                 self.since,
                 self.until + _DRAIN,
                 every_h=self.settings.forecast_every_h,

@@ -21,12 +21,12 @@ from solyx.events import EnergySeriesPublished, ForecastIssued, SiteObserved
 from solyx.scenario import next_publication
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from solyx.events import Event
-    from solyx.scenario import Scenario
+    from solyx.scenario import EnergySeries, Scenario
 
     Floats = NDArray[np.float64]
 
@@ -88,18 +88,14 @@ class Moment:
 
 def learn(
     scenario: Scenario,
+    energy: Mapping[str, EnergySeries],
     since: datetime,
     until: datetime,
     *,
     every_h: int = FORECAST_EVERY_H,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> list[Moment]:
-    """Every moment from ``since`` to ``until``; the first one carries the history before it.
-
-    Raises:
-        ScenarioError: an energy file does not fit.
-    """
-    energy = {site.name: scenario.energy(site.name) for site in scenario.sites}
+    """Every moment from ``since`` to ``until``; the first one carries the history before it."""
     end = min([until, *(series.end for series in energy.values())])
     replay = Replay(scenario, energy, ReplayPolicy(history_days=_HISTORY_DAYS))
     core = ForecastCore(ForecastPolicy(history_days=_HISTORY_DAYS))

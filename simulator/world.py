@@ -10,17 +10,18 @@ import numpy as np
 from solyx.energy import HOUR_S, hour_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from numpy.typing import NDArray
 
-    from solyx.scenario import Scenario, Site
+    from solyx.scenario import EnergySeries, Site
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
 _KG_PER_T = 1000.0
+_AFTER_H = 168  # of prices after the last arrival
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,18 +79,15 @@ class World:
         return slice(max(0, first), max(0, int(-(-until_s // HOUR_S)) - self.first_hour))
 
 
-def read_world(scenario: Scenario, since: datetime, until: datetime, *, before_h: int = 0, after_h: int = 168) -> World:
-    """The truth from ``before_h`` before ``since`` to ``after_h`` after ``until``, as far as the energy files reach.
+def make_world(sites: Sequence[Site], energy: Mapping[str, EnergySeries], since: datetime, until: datetime) -> World:
+    """The truth from ``since`` to a week after ``until``, as far as the series reach.
 
     A missing hour holds the value before it, as the bill of ``solyx.energy`` does.
-
-    Raises:
-        ScenarioError: a cell of an energy file does not fit.
     """
-    first, end = hour_of(since) - before_h, hour_of(until) + after_h
+    first, end = hour_of(since), hour_of(until) + _AFTER_H
     price, carbon = [], []
-    for site in scenario.sites:
-        series = scenario.energy(site.name)
+    for site in sites:
+        series = energy[site.name]
         start = hour_of(series.start)
         last = start + len(series.price_eur_per_mwh)
         hours = np.clip(np.arange(first, max(first + 1, min(end, last))), start, last - 1) - start
@@ -97,7 +95,7 @@ def read_world(scenario: Scenario, since: datetime, until: datetime, *, before_h
         carbon.append(_held(series.carbon_gco2_per_kwh)[hours])
     shortest = min(len(row) for row in price)
     return World(
-        sites=scenario.sites,
+        sites=tuple(sites),
         first_hour=first,
         price=_stack(price, shortest),
         carbon=_stack(carbon, shortest),
