@@ -26,7 +26,7 @@ class ForecasterSettings(Settings, frozen=True, kw_only=True):
     level: float = 0.9  # share of outcomes that an interval is meant to hold
     horizon_h: int = 72
     history_days: int = 90  # of each series, kept for the models
-    load_series: str = ""  # comma-separated prefixes of metric series to forecast; empty: none
+    load_series: str = "solyx_service_load"  # comma-separated prefixes of metric series to forecast; empty: none
     load_step_s: int = 300  # a tumbling window of this size, or a hopping one, must be in `windows`
     load_horizon_h: int = 24
     anomaly_series: str = ""  # comma-separated prefixes of the series to watch; empty: every series

@@ -5,10 +5,12 @@ from solyx.scenario.errors import ScenarioError
 from solyx.scenario.generate import generate
 from solyx.scenario.inventory import Outage
 from solyx.scenario.jobs import RUNNING_AT_START_LABEL, JobSource, ScenarioJob
+from solyx.scenario.loads import LOAD_METRIC, Load
 from solyx.scenario.network import Background, Link, Network
 from solyx.scenario.scenario import Scenario, Site, load
 
 __all__ = [
+    "LOAD_METRIC",
     "RUNNING_AT_START_LABEL",
     "Background",
     "DayAheadMarket",
@@ -16,6 +18,7 @@ __all__ = [
     "JobSource",
     "KnownUntil",
     "Link",
+    "Load",
     "Network",
     "Outage",
     "Scenario",

@@ -38,6 +38,11 @@ def summary(scenario: Scenario) -> str:
     jobs = list(scenario.jobs())
     span_h = jobs[-1].arrival_s / 3600 if jobs else 0.0
     lines.append(f"  jobs: {len(jobs)} over {span_h:.1f} h, {sum(not job.arrival_s for job in jobs)} at the start")
+    lines += [
+        f"  load of {load.service} at {load.site}: {len(load.values)} readings, one in {load.period_s:g} s, "
+        f"{load.values.mean():.1f} on average"
+        for load in scenario.loads
+    ]
     network = scenario.network
     periods = len(network.background.rates_bps) if network.background else 0
     lines.append(

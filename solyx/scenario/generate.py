@@ -102,6 +102,7 @@ def generate(directory: Path | str, *, seed: int = 1, sites: int = 3, hours: int
     _write(directory / "jobs.csv", _jobs(hours, jobs, random))
     latencies_ms = random.uniform(4, 18, size=(sites, len(CORES))).round(1)
     _write(directory / "traffic.csv", _traffic(places, random))
+    _write(directory / "load.csv", _load(hours, random))
     _write(directory / "scenario.toml", _document(places, latencies_ms, seed=seed, hours=hours, jobs=jobs))
     return directory
 
@@ -210,6 +211,17 @@ def _traffic(places: list[_Place], random: np.random.Generator) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _load(hours: int, random: np.random.Generator) -> str:
+    """A service's requests per minute: a day's shape, a quieter weekend, bursts."""
+    minutes = np.arange(hours * 60)
+    local_h = (minutes / 60 + 1) % 24
+    weekend = ((minutes // 1440 + START.weekday()) % 7 >= 5).astype(float)
+    level = 600 * (1 + 0.7 * np.sin((local_h - 9) / 24 * 2 * math.pi)) * (1 - 0.3 * weekend)
+    bursts = 1 + 1.5 * (random.random(len(minutes)) < 0.002)
+    counts = random.poisson(np.clip(level * (1 + 0.1 * _smooth(random, len(minutes), 0.99)) * bursts, 1, None))
+    return "\n".join(["minute,requests", *(f"{minute},{count}" for minute, count in enumerate(counts))]) + "\n"
+
+
 def _document(places: list[_Place], latencies_ms: Values, *, seed: int, hours: int, jobs: int) -> str:
     links = [
         f'  {{ a = "{place.name}", b = "{core}", capacity_gbps = 10, latency_ms = {latencies_ms[index, hub]:.1f} }},'
@@ -243,6 +255,13 @@ def _document(places: list[_Place], latencies_ms: Values, *, seed: int, hours: i
             f'node = "{places[-1].name}-000"',
             f"from_h = {0.60 * hours:g}",
             f"until_h = {0.66 * hours:g}",
+            "",
+            "[[loads]]                              # requests per minute to a service",
+            'service = "web"',
+            f'site = "{places[0].name}"',
+            'file = "load.csv"',
+            'value = "requests"',
+            "period_s = 60",
             "",
             "[network]",
             "links = [",

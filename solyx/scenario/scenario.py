@@ -15,6 +15,7 @@ from solyx.scenario.document import read_document
 from solyx.scenario.energy import DayAheadMarket, EnergySeries, read_energy
 from solyx.scenario.inventory import Outage, read_nodes, read_outages, read_power
 from solyx.scenario.jobs import JobSource, ScenarioJob, read_job_source, read_jobs
+from solyx.scenario.loads import Load, read_loads
 from solyx.scenario.network import Network, read_network
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     sites: tuple[Site, ...]
     network: Network
     job_source: JobSource
-    unread_keys: tuple[str, ...]  # in the file but not of this format: typing errors, or another reader's
+    loads: tuple[Load, ...] = ()
+    unread_keys: tuple[str, ...] = ()  # in the file but not of this format: typing errors, or another reader's
 
     def site(self, name: str) -> Site:
         """The site of that name; KeyError when there is none."""
@@ -114,7 +116,7 @@ def load(directory: Path | str) -> Scenario:
         sites=tuple(_site(table, network, attached, egress) for table in tables),
         network=network,
         job_source=read_job_source(job_table),
-        unread_keys=(),
+        loads=read_loads(root.tables("loads", []), names),
     )
     return msgspec.structs.replace(scenario, unread_keys=tuple(root.unread()))
 

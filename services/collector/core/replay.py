@@ -17,7 +17,7 @@ import numpy as np
 from services.collector.core.series import canonical
 from solyx.events import EnergySeriesPublished, LinkObserved, MetricsScraped, SiteObserved
 from solyx.events.energy import EnergyKind
-from solyx.scenario import EnergySeries, known_at
+from solyx.scenario import LOAD_METRIC, EnergySeries, known_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solyx.events import Event
-    from solyx.scenario import DayAheadMarket, Outage, Scenario, Site
+    from solyx.scenario import DayAheadMarket, Load, Outage, Scenario, Site
 
 HOUR = timedelta(hours=1)
 ENERGY_KINDS: tuple[EnergyKind, ...] = get_args(EnergyKind)
@@ -50,7 +50,14 @@ class Replay:
         self._sites = [_Inventory(site, scenario.start) for site in scenario.sites]
         self._links = _Links(scenario, link_period_s)
         self._metrics = [
-            _Exporter(site, energy[site.name], scenario.start, policy.metrics_period_s) for site in scenario.sites
+            _Exporter(
+                site,
+                energy[site.name],
+                [load for load in scenario.loads if load.site == site.name],
+                scenario.start,
+                policy.metrics_period_s,
+            )
+            for site in scenario.sites
         ]
 
     def due(self, now: datetime) -> list[Event]:
@@ -166,10 +173,17 @@ class _Links:
 
 
 class _Exporter:
-    """What a site's exporter would show: the price in force, the last measured carbon and renewables, nodes that work."""
+    """What a site's exporter would show: the price in force, the last measured carbon and renewables, nodes that work, and the
+    load of its services.
+    """
 
-    def __init__(self, site: Site, series: EnergySeries, start: datetime, period_s: float) -> None:
+    def __init__(
+        self, site: Site, series: EnergySeries, loads: Iterable[Load], start: datetime, period_s: float
+    ) -> None:
         self._site, self._series, self._start, self._period_s = site, series, start, period_s
+        self._loads = [
+            (canonical({"__name__": LOAD_METRIC, "service": load.service, "site": site.name}), load) for load in loads
+        ]
         self._said: datetime | None = None
         self._names = {
             kind: canonical({"__name__": f"solyx_site_{kind}", "site": site.name}) for kind in ENERGY_KINDS
@@ -192,6 +206,7 @@ class _Exporter:
                 readings.append((self._names[kind], float(value)))
         out = {outage.subject for outage in self._site.outages if is_out(outage, since_s)}
         readings.append((self._names["nodes"], float(len(self._site.nodes) - len(out))))
+        readings.extend((name, load.at(since_s)) for name, load in self._loads)
         yield MetricsScraped(
             source=self._site.name,
             scraped_at=at,

@@ -13,6 +13,7 @@ from solyx.scenario import (
     DayAheadMarket,
     EnergySeries,
     Link,
+    Load,
     Network,
     Outage,
     Scenario,
@@ -170,6 +171,17 @@ def test_a_site_shows_its_price_and_only_measured_carbon(scenario):
     assert values['solyx_site_price_eur_per_mwh{site="berlin"}'] == 73.0  # the running hour
     assert values['solyx_site_carbon_gco2_per_kwh{site="berlin"}'] == 372.0  # the hour before
     assert values['solyx_site_nodes_ready{site="berlin"}'] == 2.0
+
+
+def test_a_site_shows_the_load_of_its_services_and_of_no_other(scenario):
+    readings = np.array([5.0, 7.0])
+    loads = tuple(Load(service="web", site=where, period_s=60, values=readings) for where in ("berlin", "elsewhere"))
+    replay = replay_of(msgspec.structs.replace(scenario, loads=loads))
+    (scrape,) = of(MetricsScraped, replay.due(START + timedelta(minutes=1)))
+    shown = dict(zip(scrape.series, scrape.values, strict=True))
+    assert {name: value for name, value in shown.items() if "load" in name} == {
+        'solyx_service_load{service="web",site="berlin"}': 7.0
+    }
 
 
 def test_a_restart_repeats_ids_and_contents(scenario):

@@ -12,6 +12,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
         "energy-north.csv",
         "energy-south.csv",
         "jobs.csv",
+        "load.csv",
         "scenario.toml",
         "traffic.csv",
     ]
