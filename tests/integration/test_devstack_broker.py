@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from devstack import kafka_jars
 from devstack.broker import DevstackError, KafkaBroker
+from tests.processes import ends, has_ended
 
 
 def make_topic(broker: KafkaBroker, name: str) -> None:
@@ -41,15 +42,6 @@ def read(broker: KafkaBroker, topic: str, count: int, **settings: object) -> set
             values.add(message.value())
     consumer.close()
     return values
-
-
-def wait_until_gone(pid: int, within_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while Path(f"/proc/{pid}").exists():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def test_what_is_produced_is_consumed(kafka: KafkaBroker) -> None:
@@ -144,9 +136,9 @@ def test_no_broker_is_left_when_its_parent_is_killed(tmp_path: Path) -> None:
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert Path(f"/proc/{pid}").exists()
+        assert not has_ended(pid)
         os.kill(parent.pid, signal.SIGKILL)
-    assert wait_until_gone(pid)
+    assert ends(pid)
     with KafkaBroker(tmp_path / "kafka") as broker:
         assert broker.is_running
 

@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from devstack.postgres import DevstackError, PostgresServer
+from tests.processes import ends, has_ended
 
 
 async def run(url: str, *statements: str) -> list[tuple[object, ...]]:
@@ -86,11 +86,8 @@ def test_no_server_is_left_when_its_parent_is_killed(tmp_path: Path) -> None:
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert Path(f"/proc/{pid}").exists()
+        assert not has_ended(pid)
         os.kill(parent.pid, signal.SIGKILL)
     with PostgresServer(tmp_path / "pg") as server:  # at once: the old one may still be ending
         assert asyncio.run(run(server.url, "SELECT 1")) == [(1,)]
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
+    assert ends(pid)

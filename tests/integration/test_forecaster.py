@@ -116,20 +116,19 @@ class Followed:
 
     def __init__(self, bus: KafkaBus, topic: str) -> None:
         self.tail = bus.tail([topic])
-        self.latest: dict[tuple[object, ...], SeriesWindowed | ForecastIssued] = {}
+        self.latest: dict[str, SeriesWindowed | ForecastIssued] = {}
         self.records = 0
 
     def read(self) -> "Followed":
         for record in self.tail.read(max_records=1000, timeout_s=0.05):
             self.records += 1
             event = decode(record.value, record.headers).event
-            end = event.window_end if isinstance(event, SeriesWindowed) else None
-            self.latest[record.key, end] = event
+            self.latest[record.key] = event
         return self
 
     def minute(self, source: str, minute: int) -> SeriesWindowed | None:
         at = START + timedelta(minutes=minute)
-        return self.latest.get((f"{source}/{at.isoformat()}", at + timedelta(minutes=1)))
+        return self.latest.get(f"{source}/{at.isoformat()}/{(at + timedelta(minutes=1)).isoformat()}")
 
     def counts(self, source: str, minutes: int) -> list[int]:
         return [window.count[0] if (window := self.minute(source, m)) else 0 for m in range(minutes)]
@@ -145,7 +144,7 @@ def test_metrics_become_features_and_sigterm_ends_the_process_in_order(bus, star
     assert (window.mean[3], window.min[3], window.max[3], window.last[3]) == (85.5, 63.0, 108.0, 108.0)
     assert window.quantiles[0][3] == 78.0
     at = START + timedelta(minutes=-3)
-    hopping = features.latest[f"orderly/{at.isoformat()}", at + timedelta(minutes=5)]
+    hopping = features.latest[f"orderly/{at.isoformat()}/{(at + timedelta(minutes=5)).isoformat()}"]
     assert hopping.count[0] == 8
     until(lambda: process.get("/v1/features/orderly")[0] == 200, 10)
     _, windows = process.get("/v1/features/orderly")
