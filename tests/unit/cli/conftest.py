@@ -11,11 +11,18 @@ import msgspec
 import pytest
 
 from solyx.bus.memory import MemoryBus
-from solyx.cli import views
+from solyx.cli import output, views
 from solyx.client import Client
 from solyx.topics import TOPICS
 
 cli = importlib.import_module("solyx.cli.main")  # the package's own `main` is the function
+
+
+@pytest.fixture(autouse=True)
+def as_into_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The width that a pipe gets, whatever the workers' environment says of a terminal."""
+    for console in (output.console, output.errors):
+        monkeypatch.setattr(console, "_width", output.PIPE_WIDTH)
 
 
 class Gateway:
