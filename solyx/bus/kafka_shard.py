@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ CALL_TIMEOUT_S = 20.0
 COMMIT_ATTEMPTS = 4
 """A rebalance between two commits changes the group generation: the transaction is aborted and tried again."""
 
+REJOIN_WITHIN_S = 10.0
+"""How long after its shards were taken a replica waits to hear what it owns, before it joins anew."""
+CLOSE_WITHIN_S = 5.0
 METADATA_INTERVAL_S = 0.3
 """Age of the group metadata; well below the time that a refused commit goes on trying."""
 
@@ -245,12 +249,14 @@ class KafkaOwnership:
         self._moved = False  # shards came or went: the group has a new generation
         self._metadata: Any = consumer.consumer_group_metadata()
         self._metadata_at = monotonic_s()
+        self._gone_since: float | None = None  # shards were taken, and the group has not said since what we own
         consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._moved = True
         self._owned.update(partition.partition for partition in partitions)
         self._told = True
+        self._gone_since = None
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         leaving = frozenset(partition.partition for partition in partitions) & self._owned
@@ -258,11 +264,17 @@ class KafkaOwnership:
             self._on_revoked(leaving)
         self._owned -= leaving
         self._moved = True
+        self._told = False
+        self._gone_since = monotonic_s()
 
     def poll(self, timeout_s: float) -> frozenset[int]:
         message = self._consumer.poll(timeout_s)
         if message is not None and (error := message.error()) is not None and error.fatal():
             raise Fenced(error.str())  # another process carries this replica's name
+        if self._gone_since is not None and monotonic_s() - self._gone_since > REJOIN_WITHIN_S:
+            # Seen after a broker was killed: librdkafka 2.16 gave its shards up as lost and never joined again.
+            msg = f"the group has not taken this replica back within {REJOIN_WITHIN_S:.0f} s"
+            raise Transient(msg, after_s=0.1)
         if self._moved or monotonic_s() - self._metadata_at > METADATA_INTERVAL_S:
             # Asked for here because the call waits for ever while another thread is in poll; a shard that commits with the
             # generation of a moment ago is refused, and tries again with the next.
@@ -279,6 +291,9 @@ class KafkaOwnership:
         return self._metadata
 
     def close(self) -> None:
+        """Leave the group. In the state described in ``poll`` the library's close does not return: it is not waited for."""
         if self._owned:
             self._on_revoked(frozenset(self._owned))
-        self._consumer.close()
+        closing = threading.Thread(target=self._consumer.close, name="leave-group", daemon=True)
+        closing.start()
+        closing.join(CLOSE_WITHIN_S)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = get_logger()
 
 JOIN_POLL_S = 0.1
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 8.0
 
 
 class Core(Protocol):
@@ -131,14 +131,18 @@ class ServiceRunner:
 
     def _run(self) -> None:
         try:
-            ownership = self._join()
-            if ownership is None:
-                return
-            try:
-                self._share(ownership)
-            finally:
-                self._give_up(frozenset(self._workers))
-                ownership.close()
+            while not self._stopping.is_set():
+                ownership = self._join()
+                if ownership is None:
+                    return
+                try:
+                    self._share(ownership)
+                except Transient as error:
+                    log.warning("group_lost", error=str(error))
+                    self._owned = None
+                finally:
+                    self._give_up(frozenset(self._workers))
+                    ownership.close()
         except Fenced as error:
             log.error("replica_fenced", error=str(error))  # noqa: TRY400 - a fact, not a bug: another process has our name
             self._failed = error
