@@ -242,8 +242,8 @@ def test_windows_move_with_their_partitions_when_replicas_come_and_go(bus, start
     )
     assert first.stop()[0] == 0
     publisher.publish([scrape(source, at_s) for at_s in range(40, 60, 2) for source in sources])
-    # Features are loss-tolerant where a partition changes hands (README): the first scrape after it was once not counted.
-    # The windows themselves move whole, and nothing is counted twice.
+    # A known defect (README, Known limits): the first scrape after a replica left was once not counted, cause unknown.
+    # Until it is found this asks for no more than one missing, and none counted twice.
     until(
         lambda: all(29 <= features.read().counts(source, 1)[0] <= 30 for source in sources),
         60,
