@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from solyx.events import DeviceRequest, JobAllocated, PodAssignment, Resources
-from solyx.events.event import Model
-from solyx.events.job import NonNegativeInt
+from solyx.events.event import Model, NonNegativeInt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from solyx.events.allocation import (
 )
 from solyx.events.codec import Envelope, Poison, Record, decode, decode_event, encode
 from solyx.events.energy import EnergySeriesPublished, GridEventAnnounced
-from solyx.events.event import Event
+from solyx.events.event import Event, WorkloadEvent
 from solyx.events.job import (
     SIMULATED_DURATION_LABEL,
     DataSet,
@@ -22,6 +22,7 @@ from solyx.events.job import (
     JobSubmitted,
     LatencyBound,
     Resources,
+    Weights,
 )
 from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed
 from solyx.events.outcome import RouteReported, WorkloadReason, WorkloadReported
@@ -29,11 +30,14 @@ from solyx.events.placement import (
     NOWHERE,
     Alternative,
     CostBreakdown,
+    DeferralCause,
     FinishReason,
     JobFinished,
     JobPlaced,
+    PlacementDeferred,
     PlacementReason,
     PlacementWithdrawn,
+    Usage,
     WithdrawalReason,
 )
 from solyx.events.route import RouteDecided, RouteReason
@@ -49,6 +53,7 @@ __all__ = [
     "AnomalyDetected",
     "CostBreakdown",
     "DataSet",
+    "DeferralCause",
     "DeferralReason",
     "DeviceAssignment",
     "DeviceGroup",
@@ -70,6 +75,7 @@ __all__ = [
     "LinkObserved",
     "MetricsScraped",
     "Node",
+    "PlacementDeferred",
     "PlacementReason",
     "PlacementWithdrawn",
     "PodAssignment",
@@ -83,7 +89,10 @@ __all__ = [
     "RouteReported",
     "SeriesWindowed",
     "SiteObserved",
+    "Usage",
+    "Weights",
     "WithdrawalReason",
+    "WorkloadEvent",
     "WorkloadReason",
     "WorkloadReported",
     "decode",

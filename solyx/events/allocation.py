@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from solyx.events.event import Event, Model, Time
-from solyx.events.job import DeviceKind, JobSpec, NonNegative, NonNegativeInt, PositiveInt
+from solyx.events.event import Model, NonNegative, NonNegativeInt, PositiveInt, Time, WorkloadEvent
+from solyx.events.job import DeviceKind, JobSpec
 
 
 class DeviceAssignment(Model, frozen=True, kw_only=True):
@@ -51,95 +51,49 @@ class ReleaseReason(StrEnum):
     PREEMPTED = "preempted"
 
 
-class JobAllocated(Event, frozen=True, kw_only=True):
+class JobAllocated(WorkloadEvent, frozen=True, kw_only=True):
     """The DRM admitted a job and chose its nodes and devices."""
 
     TYPE: ClassVar[str] = "io.solyx.job.allocated.v1"
     TOPIC: ClassVar[str] = "allocations"
 
-    job_id: str
-    tenant: str
     spec: JobSpec
-    site: str
-    revision: PositiveInt
     pods: tuple[PodAssignment, ...]
     reason: AllocationReason
     waited_s: NonNegative = 0.0  # since the placement's start time
+    progress_s: NonNegative = 0.0  # work that earlier runs did and kept; this one goes on from there
     submitted_at: Time
     decided_at: Time
-
-    @property
-    def key(self) -> str:
-        return f"{self.site}/{self.job_id}"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
-
-    @property
-    def subject(self) -> str:
-        return self.job_id
 
     @property
     def id(self) -> str:
         return f"{self.job_id}.{self.revision}.allocated"
 
 
-class AllocationDeferred(Event, frozen=True, kw_only=True):
+class AllocationDeferred(WorkloadEvent, frozen=True, kw_only=True):
     """A placed job has to wait; published once for each reason."""
 
     TYPE: ClassVar[str] = "io.solyx.allocation.deferred.v1"
     TOPIC: ClassVar[str] = "allocations"
 
-    job_id: str
-    tenant: str
-    site: str
-    revision: PositiveInt
     reason: DeferralReason
     detail: str = ""  # which figure must change, in words
     decided_at: Time
-
-    @property
-    def key(self) -> str:
-        return f"{self.site}/{self.job_id}"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
-
-    @property
-    def subject(self) -> str:
-        return self.job_id
 
     @property
     def id(self) -> str:
         return f"{self.job_id}.{self.revision}.deferred.{self.reason}"
 
 
-class AllocationReleased(Event, frozen=True, kw_only=True):
+class AllocationReleased(WorkloadEvent, frozen=True, kw_only=True):
     """Nothing of the job under this revision holds resources any more, or may: the actuator stops what still runs."""
 
     TYPE: ClassVar[str] = "io.solyx.allocation.released.v1"
     TOPIC: ClassVar[str] = "allocations"
 
-    job_id: str
-    tenant: str
-    site: str
-    revision: PositiveInt
     reason: ReleaseReason
+    grace_s: NonNegative = 0.0  # how long the workload may take to write its checkpoint before it is killed
     decided_at: Time
-
-    @property
-    def key(self) -> str:
-        return f"{self.site}/{self.job_id}"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
-
-    @property
-    def subject(self) -> str:
-        return self.job_id
 
     @property
     def id(self) -> str:

@@ -26,6 +26,7 @@ _TYPES: tuple[type[Event], ...] = (
     metrics.AnomalyDetected,
     placement.JobPlaced,
     placement.PlacementWithdrawn,
+    placement.PlacementDeferred,
     placement.JobFinished,
     allocation.JobAllocated,
     allocation.AllocationDeferred,

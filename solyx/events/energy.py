@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from solyx.events.event import Event, Time
-from solyx.events.job import NonNegative, Positive
+from solyx.events.event import Event, NonNegative, Positive, Time
 
 EnergyKind = Literal["price_eur_per_mwh", "carbon_gco2_per_kwh", "renewable_pct"]
 

@@ -14,6 +14,11 @@ import msgspec
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 """A point in time; without a timezone it is refused."""
 
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A fact that happened, or a decision that was taken.
@@ -45,6 +50,30 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def id(self) -> str:
         """CloudEvents id, derived from the cause."""
         raise NotImplementedError
+
+
+class WorkloadEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Something about one job at one site, under one revision of its placement.
+
+    Keyed by site and job, ordered by site: one shard sees all that concerns a site in order.
+    """
+
+    job_id: str
+    tenant: str
+    site: str
+    revision: PositiveInt
+
+    @property
+    def key(self) -> str:
+        return f"{self.site}/{self.job_id}"
+
+    @property
+    def ordering_key(self) -> str:
+        return self.site
+
+    @property
+    def subject(self) -> str:
+        return self.job_id
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -30,11 +30,14 @@ from solyx.events.outcome import RouteReported, WorkloadReason, WorkloadReported
 from solyx.events.placement import (
     Alternative,
     CostBreakdown,
+    DeferralCause,
     FinishReason,
     JobFinished,
     JobPlaced,
+    PlacementDeferred,
     PlacementReason,
     PlacementWithdrawn,
+    Usage,
     WithdrawalReason,
 )
 from solyx.events.route import RouteDecided, RouteReason
@@ -172,6 +175,16 @@ EXAMPLES: tuple[Event, ...] = (
         reason=WithdrawalReason.CANCELLED,
         decided_at=_NOON,
     ),
+    PlacementDeferred(
+        job_id=_JOB,
+        tenant="vision",
+        spec=_SPEC,
+        submitted_at=_NOON,
+        reason=DeferralCause.BUDGET,
+        detail="vision has used 100 of its 100 gpu_h of this day",
+        until=_NOON + timedelta(hours=12),
+        decided_at=_NOON,
+    ),
     JobFinished(
         job_id=_JOB,
         tenant="vision",
@@ -179,6 +192,7 @@ EXAMPLES: tuple[Event, ...] = (
         revision=1,
         outcome="succeeded",
         reason=FinishReason.COMPLETED,
+        usage=Usage(cpu_h=32.0, gpu_h=8.0, energy_kwh=5.1, cost_eur=0.34, carbon_kg=1.2),
         finished_at=_NOON + timedelta(hours=4),
     ),
     JobAllocated(

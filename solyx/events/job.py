@@ -7,12 +7,8 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from solyx.events.event import Event, Model, Time
+from solyx.events.event import Event, Model, NonNegative, NonNegativeInt, Positive, PositiveInt, Time
 
-PositiveInt = Annotated[int, Meta(ge=1)]
-NonNegativeInt = Annotated[int, Meta(ge=0)]
-NonNegative = Annotated[float, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
 ShareMilli = Annotated[int, Meta(ge=1, le=1000)]
 
 DeviceKind = Literal["gpu", "tpu", "fpga"]
@@ -54,6 +50,13 @@ class LatencyBound(Model, frozen=True, kw_only=True):
     max_ms: Positive
 
 
+class Weights(Model, frozen=True, kw_only=True):
+    """What the owner's job weighs against energy cost, in place of the federation's figures. None: those."""
+
+    carbon_eur_per_t: NonNegative | None = None
+    delay_eur_per_h: NonNegative | None = None
+
+
 class JobSpec(Model, frozen=True, kw_only=True):
     """What a user asks for, in canonical units. ``resources`` are per pod; ``parallelism`` pods start together (gang)."""
 
@@ -68,11 +71,14 @@ class JobSpec(Model, frozen=True, kw_only=True):
     max_delay_s: NonNegative | None = None  # start at most this long after submission
     priority: int = 0  # higher goes first
     preemptible: bool = False
-    suspendable: bool = False
+    suspendable: bool = False  # writes checkpoints: may be stopped and goes on where it was, here or elsewhere
+    grace_period_s: NonNegative = 30.0  # from being told to stop to being killed; for the last checkpoint
     data: DataSet | None = None
     allowed_sites: tuple[str, ...] = ()  # empty: any
     home_site: str | None = None  # where it would run if nobody decided otherwise
     max_latency: LatencyBound | None = None
+    tolerations: tuple[str, ...] = ()  # taints of nodes that its pods accept
+    weights: Weights = Weights()
     labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 

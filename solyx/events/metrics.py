@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from solyx.events.event import Event, Time
-from solyx.events.job import NonNegative, Positive
+from solyx.events.event import Event, NonNegative, Positive, Time
 
 
 class MetricsScraped(Event, frozen=True, kw_only=True):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, Literal
 
-from solyx.events.event import Event, Time
-from solyx.events.job import PositiveInt
+from solyx.events.event import Event, NonNegative, PositiveInt, Time, WorkloadEvent
 
 WorkloadStatus = Literal["started", "succeeded", "failed", "stopped"]
 
@@ -22,33 +21,18 @@ class WorkloadReason(StrEnum):
     RELEASED = "released"  # stopped because its allocation was released
 
 
-class WorkloadReported(Event, frozen=True, kw_only=True):
+class WorkloadReported(WorkloadEvent, frozen=True, kw_only=True):
     """What a cluster did with an allocation. The last status of a workload is kept by compaction."""
 
     TYPE: ClassVar[str] = "io.solyx.workload.reported.v1"
     TOPIC: ClassVar[str] = "actuations"
 
-    job_id: str
-    tenant: str
-    site: str
-    revision: PositiveInt
     status: WorkloadStatus
     reason: WorkloadReason
     message: str = ""
     started_at: Time | None = None
+    progress_s: NonNegative = 0.0  # work done so far and kept in a checkpoint, by this run and those before it
     at: Time  # when it happened
-
-    @property
-    def key(self) -> str:
-        return f"{self.site}/{self.job_id}"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
-
-    @property
-    def subject(self) -> str:
-        return self.job_id
 
     @property
     def id(self) -> str:

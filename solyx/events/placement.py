@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, Literal
 
-from solyx.events.event import Event, Model, Time
-from solyx.events.job import JobSpec, NonNegativeInt, PositiveInt
+from solyx.events.event import Model, NonNegative, NonNegativeInt, PositiveInt, Time, WorkloadEvent
+from solyx.events.job import JobSpec
 
 NOWHERE = "-"  # the site in the key of a job that ended without ever having been placed
 
@@ -24,6 +24,8 @@ class PlacementReason(StrEnum):
     DEADLINE = "deadline"  # the start was bound by the deadline or the maximum delay
     RETRY = "retry"  # placed again after a failure
     MIGRATION = "migration"  # moved because the gain pays for the movement
+    RESUMED = "resumed"  # goes on where it was suspended or preempted, with its progress kept
+    GRID_EVENT = "grid_event"  # moved or delayed to keep a site below its power cap
     NO_FORECAST = "no_forecast"  # prices or carbon unknown: at home, at once
 
 
@@ -34,7 +36,16 @@ class WithdrawalReason(StrEnum):
     MIGRATION = "migration"
     STUCK = "stuck"  # admitted nowhere in time at that site
     SITE_LOST = "site_lost"
-    GRID_EVENT = "grid_event"
+    GRID_EVENT = "grid_event"  # its site must keep below a power cap
+    SUSPENSION = "suspension"  # goes on later, when energy is cheaper or cleaner
+    RELIEF = "relief"  # the site asked for the least valuable work to leave
+
+
+class DeferralCause(StrEnum):
+    """Why a job has no placement yet."""
+
+    NO_READY_SITE = "no_ready_site"  # every site that can hold it is lost or has too few ready nodes
+    BUDGET = "budget"  # its tenant's budget for the window is used up
 
 
 class FinishReason(StrEnum):
@@ -47,6 +58,26 @@ class FinishReason(StrEnum):
     DEADLINE_PASSED = "deadline_passed"
     LATENCY_UNREACHABLE = "latency_unreachable"
     UNKNOWN_SITE = "unknown_site"
+
+
+class Usage(Model, frozen=True, kw_only=True):
+    """What a job's runs took, above the idle floor of their sites."""
+
+    cpu_h: float = 0.0  # core-hours held
+    gpu_h: float = 0.0  # device-hours held, by share
+    energy_kwh: float = 0.0  # at the meter
+    cost_eur: float = 0.0  # energy and data movement
+    carbon_kg: float = 0.0
+
+    def plus(self, other: Usage) -> Usage:
+        """The sum of both."""
+        return Usage(
+            cpu_h=self.cpu_h + other.cpu_h,
+            gpu_h=self.gpu_h + other.gpu_h,
+            energy_kwh=self.energy_kwh + other.energy_kwh,
+            cost_eur=self.cost_eur + other.cost_eur,
+            carbon_kg=self.carbon_kg + other.carbon_kg,
+        )
 
 
 class CostBreakdown(Model, frozen=True, kw_only=True):
@@ -73,106 +104,98 @@ class Alternative(Model, frozen=True, kw_only=True):
     total_eur: float
 
 
-class JobPlaced(Event, frozen=True, kw_only=True):
+class JobPlaced(WorkloadEvent, frozen=True, kw_only=True):
     """The CMO chose where and when a job runs."""
 
     TYPE: ClassVar[str] = "io.solyx.job.placed.v1"
     TOPIC: ClassVar[str] = "placements"
 
-    job_id: str
-    tenant: str
     spec: JobSpec
     submitted_at: Time
-    site: str
     start_at: Time
-    revision: PositiveInt
     attempt: PositiveInt = 1
     reason: PlacementReason
     cost: CostBreakdown
     alternative: Alternative | None = None
     bound_by: str = ""  # the constraint that bound, in words
+    progress_s: NonNegative = 0.0  # work that earlier runs did and kept; this one goes on from there
+    used: Usage = Usage()  # by the runs before this one
     decided_at: Time
-
-    @property
-    def key(self) -> str:
-        return f"{self.site}/{self.job_id}"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
-
-    @property
-    def subject(self) -> str:
-        return self.job_id
 
     @property
     def id(self) -> str:
         return f"{self.job_id}.{self.revision}.placed"
 
 
-class PlacementWithdrawn(Event, frozen=True, kw_only=True):
+class PlacementWithdrawn(WorkloadEvent, frozen=True, kw_only=True):
     """The CMO takes a placement back: whatever runs under it must stop, and nothing of it may start any more."""
 
     TYPE: ClassVar[str] = "io.solyx.placement.withdrawn.v1"
     TOPIC: ClassVar[str] = "placements"
 
-    job_id: str
-    tenant: str
     spec: JobSpec
     submitted_at: Time
-    site: str
-    revision: PositiveInt  # of the placement that is taken back
     attempt: PositiveInt = 1
     reason: WithdrawalReason
+    progress_s: NonNegative = 0.0  # of the placement that is taken back, like the next
+    used: Usage = Usage()
     decided_at: Time
-
-    @property
-    def key(self) -> str:
-        return f"{self.site}/{self.job_id}"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
-
-    @property
-    def subject(self) -> str:
-        return self.job_id
 
     @property
     def id(self) -> str:
         return f"{self.job_id}.{self.revision}.withdrawn"
 
 
+class PlacementDeferred(WorkloadEvent, frozen=True, kw_only=True):
+    """The CMO cannot place a job now; published once for each reason. ``revision`` is that of the last placement."""
+
+    TYPE: ClassVar[str] = "io.solyx.placement.deferred.v1"
+    TOPIC: ClassVar[str] = "placements"
+
+    site: str = NOWHERE
+    revision: NonNegativeInt = 0
+    spec: JobSpec
+    submitted_at: Time
+    reason: DeferralCause
+    detail: str = ""  # which figure must change, in words
+    until: Time | None = None  # when it is looked at again at the latest; None: when the world changes
+    decided_at: Time
+
+    @property
+    def ordering_key(self) -> str:
+        return _order(self)
+
+    @property
+    def id(self) -> str:
+        return f"{self.job_id}.{self.revision}.unplaced.{self.reason}"
+
+
 JobOutcome = Literal["succeeded", "failed", "cancelled"]
 
 
-class JobFinished(Event, frozen=True, kw_only=True):
+class JobFinished(WorkloadEvent, frozen=True, kw_only=True):
     """The one terminal outcome of a job."""
 
     TYPE: ClassVar[str] = "io.solyx.job.finished.v1"
     TOPIC: ClassVar[str] = "placements"
 
-    job_id: str
-    tenant: str
     site: str = NOWHERE
     revision: NonNegativeInt = 0  # of the last placement; 0: never placed
     outcome: JobOutcome
     reason: FinishReason
     message: str = ""
+    usage: Usage | None = None  # of all its runs; None: it never ran, or nobody metered it
     finished_at: Time
 
     @property
-    def key(self) -> str:
-        return f"{self.site}/{self.job_id}"
-
-    @property
     def ordering_key(self) -> str:
-        return self.site if self.site != NOWHERE else self.job_id
-
-    @property
-    def subject(self) -> str:
-        return self.job_id
+        return _order(self)
 
     @property
     def id(self) -> str:
         return f"{self.job_id}.finished"
+
+
+def _order(event: PlacementDeferred | JobFinished) -> str:
+    """Jobs that were never placed are spread over the partitions by their id."""
+    return event.site if event.site != NOWHERE else event.job_id

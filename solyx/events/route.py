@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from solyx.events.event import Event, Time
-from solyx.events.job import NonNegative, PositiveInt
+from solyx.events.event import Event, NonNegative, PositiveInt, Time
 
 
 class RouteReason(StrEnum):

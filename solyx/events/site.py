@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from solyx.events.event import Event, Model, Time
-from solyx.events.job import DeviceKind, NonNegative, NonNegativeInt
+from solyx.events.event import Event, Model, NonNegative, NonNegativeInt, Time
+from solyx.events.job import DeviceKind
 
 
 class DeviceGroup(Model, frozen=True, kw_only=True):
@@ -16,6 +16,7 @@ class DeviceGroup(Model, frozen=True, kw_only=True):
     kind: DeviceKind = "gpu"
     model: str
     count: NonNegativeInt
+    domain: str = ""  # devices of one domain are joined by a fast interconnect (NVLink, one NUMA node); empty: unknown
 
 
 class Node(Model, frozen=True, kw_only=True):
@@ -26,6 +27,9 @@ class Node(Model, frozen=True, kw_only=True):
     memory_bytes: NonNegativeInt
     devices: tuple[DeviceGroup, ...] = ()
     ready: bool = True  # False: died, cordoned or drained; nothing new starts there
+    draining: bool = False  # what runs there is to leave, with its progress kept
+    taints: tuple[str, ...] = ()  # only pods that tolerate all of them start there
+    rack: str = ""  # gangs prefer one rack; empty: unknown
     labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
