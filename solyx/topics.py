@@ -65,6 +65,7 @@ FORECASTS = _entity("forecasts", "subject/kind", "subject", "Latest forecast of 
 ANOMALIES = _stream("anomalies", "source/series", "source", "Series that left their expected range", days=30)
 PLACEMENTS = _entity("placements", "site/job id", "site", "Where and when each job runs; its one terminal outcome")
 ALLOCATIONS = _entity("allocations", "site/job id", "site", "Which nodes and devices each job holds")
+RESPONSES = _entity("responses", "site/event id", "site", "What sites delivered to demand-response events")
 ROUTES = _entity("routes", "source>target", "source>target", "Path and backup of each pair of sites")
 ACTUATIONS = _entity(
     "actuations", "site/job id or route/source>target", "site or route", "What clusters and networks did"
@@ -82,6 +83,7 @@ TOPICS: tuple[Topic, ...] = (
     FORECASTS,
     ANOMALIES,
     PLACEMENTS,
+    RESPONSES,
     ALLOCATIONS,
     ROUTES,
     ACTUATIONS,

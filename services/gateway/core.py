@@ -18,10 +18,12 @@ from solyx.events import (
     NOWHERE,
     AllocationDeferred,
     AllocationReleased,
+    DemandResponseReported,
     EnergySeriesPublished,
     Event,
     FeedReported,
     ForecastIssued,
+    GridEventAnnounced,
     JobAllocated,
     JobCancellationRequested,
     JobFinished,
@@ -216,6 +218,14 @@ def _forecast(changes: Changes, event: ForecastIssued, _envelope: Envelope, valu
     changes._entity("forecast", event.key, Entity(_micros(event.issued_at), value, end))  # noqa: SLF001
 
 
+def _grid_event(changes: Changes, event: GridEventAnnounced, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("grid_event", event.key, Entity(_micros(event.announced_at), value, event.end))  # noqa: SLF001
+
+
+def _response(changes: Changes, event: DemandResponseReported, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("response", event.key, Entity(_micros(event.reported_at), value, event.end))  # noqa: SLF001
+
+
 _HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = {
     JobSubmitted: _submitted,
     JobCancellationRequested: _cancellation,
@@ -230,6 +240,8 @@ _HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = 
     EnergySeriesPublished: _energy,
     FeedReported: _feed,
     ForecastIssued: _forecast,
+    GridEventAnnounced: _grid_event,
+    DemandResponseReported: _response,
 }
 
 # What the history keeps, and which fields of each are its figures. Inventory and forecasts are state, not history: they
@@ -248,6 +260,8 @@ _FIGURES: dict[type[Event], tuple[str, ...]] = {
     RouteReported: ("status", "message"),
     EnergySeriesPublished: ("kind", "start", "step_s", "source"),
     FeedReported: ("feed", "status", "error"),
+    GridEventAnnounced: ("event_id", "start", "end", "power_cap_w", "status"),
+    DemandResponseReported: ("event_id", "status", "power_cap_w", "baseline_w", "planned_w", "now_w", "mean_w"),
 }
 
 

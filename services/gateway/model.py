@@ -7,7 +7,16 @@ from typing import Literal
 
 import msgspec
 
-from solyx.events import EnergySeriesPublished, FeedReported, ForecastIssued, JobSpec, RouteDecided, SiteObserved
+from solyx.events import (
+    DemandResponseReported,
+    EnergySeriesPublished,
+    FeedReported,
+    ForecastIssued,
+    GridEventAnnounced,
+    JobSpec,
+    RouteDecided,
+    SiteObserved,
+)
 from solyx.security import Role
 
 JobState = Literal["submitted", "placed", "allocated", "running", "succeeded", "failed", "cancelled"]
@@ -206,6 +215,18 @@ class EnergyList(View, frozen=True, kw_only=True):
     now: datetime
     sites: list[SiteEnergy]
     feeds: list[FeedReported]
+
+
+class GridEntry(View, frozen=True, kw_only=True):
+    """A demand-response event, and how its site answers it."""
+
+    event: GridEventAnnounced
+    response: DemandResponseReported | None = None
+
+
+class GridList(View, frozen=True, kw_only=True):
+    now: datetime
+    events: list[GridEntry]
 
 
 class ParkedRecord(View, frozen=True, kw_only=True):

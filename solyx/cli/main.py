@@ -187,6 +187,13 @@ def routes(json: Json = False, url: Url = None, key: Key = None) -> None:
 
 
 @app.command()
+def grid(json: Json = False, url: Url = None, key: Key = None) -> None:
+    """List demand-response events of the last week and to come, and what each site delivers."""
+    with connect(url, key) as client:
+        views.show_grid(client.grid(), as_json=json)
+
+
+@app.command()
 def watch(
     job_id: Annotated[str | None, typer.Option("--job", metavar="ID", help="Only this job's.")] = None,
     event_type: Annotated[

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from solyx.bus.port import Received
-    from solyx.client import Client, Energy, HistoryEntry, Job, JobSummary, Route, ServerEvent
+    from solyx.client import Client, Energy, Grid, HistoryEntry, Job, JobSummary, Route, ServerEvent
     from solyx.events import SiteObserved
 
 READ_TIMEOUT_S = 0.5
@@ -143,6 +143,45 @@ def show_routes(routes: Sequence[Route], *, as_json: bool) -> None:
             for r in routes
         ),
     )
+
+
+def show_grid(grid: Grid, *, as_json: bool) -> None:
+    """The grid's events with the sites' answers."""
+    if as_json:
+        print_json(grid)
+        return
+    rows: list[tuple[object, ...]] = []
+    for entry in grid.events:
+        event, response = entry.event, entry.response
+        status = event.status if response is None or event.status == "cancelled" else response.status
+        figures: tuple[object, ...] = ("", "", "", "", "", "")
+        if response is not None:
+            done = f"{response.suspended}/{response.migrated}/{response.delayed}/{response.stopped}"
+            watts = (response.baseline_w, response.now_w, response.mean_w)
+            figures = (*(number(_kw(w), 1) for w in watts), done, response.protected_deadlines_missed, response.reason)
+        cap = number(event.power_cap_w / 1000, 1)
+        rows.append((event.site, event.event_id, moment(event.start), moment(event.end), cap, status, *figures))
+    print_table(
+        (
+            "site",
+            "event",
+            "from",
+            "to",
+            "cap kW",
+            "status",
+            "before kW",
+            "now kW",
+            "mean kW",
+            "suspended/moved/delayed/stopped",
+            "missed",
+            "reason",
+        ),
+        rows,
+    )
+
+
+def _kw(watts: float | None) -> float | None:
+    return None if watts is None else watts / 1000
 
 
 def show_event(event: ServerEvent, *, as_json: bool) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from solyx.client.model import (
         CancelledJob,
         Energy,
+        Grid,
         Job,
         JobPage,
         JobSummary,
@@ -103,6 +104,10 @@ class AsyncClient:
     async def energy(self) -> Energy:
         """Prices, carbon and forecasts."""
         return await self._send(calls.energy())
+
+    async def grid(self) -> Grid:
+        """Demand-response events, and what each site delivers."""
+        return await self._send(calls.grid())
 
     async def events(
         self, *, last_event_id: str | None = None, job: str | None = None, event_type: Sequence[str] = ()

@@ -10,6 +10,7 @@ from solyx.client.model import (
     CancelledJob,
     Energy,
     FieldProblem,
+    Grid,
     Job,
     JobPage,
     Problem,
@@ -147,6 +148,11 @@ def routes() -> Call[RouteList]:
 def energy() -> Call[Energy]:
     """GET prices, carbon and forecasts."""
     return Call(method="GET", path="/v1/energy", answer=Energy)
+
+
+def grid() -> Call[Grid]:
+    """GET demand-response events and responses."""
+    return Call(method="GET", path="/v1/grid", answer=Grid)
 
 
 def event_filter(*, job: str | None, event_type: Sequence[str]) -> Params:

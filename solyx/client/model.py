@@ -7,7 +7,16 @@ from typing import Any
 
 import msgspec
 
-from solyx.events import EnergySeriesPublished, FeedReported, ForecastIssued, JobSpec, RouteDecided, SiteObserved
+from solyx.events import (
+    DemandResponseReported,
+    EnergySeriesPublished,
+    FeedReported,
+    ForecastIssued,
+    GridEventAnnounced,
+    JobSpec,
+    RouteDecided,
+    SiteObserved,
+)
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -110,6 +119,20 @@ class Energy(Answer, frozen=True, kw_only=True):
     now: datetime
     sites: list[SiteEnergy]
     feeds: list[FeedReported] = msgspec.field(default_factory=list)
+
+
+class GridEntry(Answer, frozen=True, kw_only=True):
+    """A demand-response event, and how its site answers it."""
+
+    event: GridEventAnnounced
+    response: DemandResponseReported | None = None
+
+
+class Grid(Answer, frozen=True, kw_only=True):
+    """Events of the last week and to come, the earliest first."""
+
+    now: datetime
+    events: list[GridEntry]
 
 
 class SiteList(Answer, frozen=True, kw_only=True):

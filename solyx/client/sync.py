@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from solyx.client.model import (
         CancelledJob,
         Energy,
+        Grid,
         Job,
         JobPage,
         JobSummary,
@@ -104,6 +105,10 @@ class Client:
     def energy(self) -> Energy:
         """Prices, carbon and forecasts."""
         return self._send(calls.energy())
+
+    def grid(self) -> Grid:
+        """Demand-response events, and what each site delivers."""
+        return self._send(calls.grid())
 
     def events(
         self, *, last_event_id: str | None = None, job: str | None = None, event_type: Sequence[str] = ()

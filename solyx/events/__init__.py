@@ -40,6 +40,7 @@ from solyx.events.placement import (
     Usage,
     WithdrawalReason,
 )
+from solyx.events.response import DemandResponseReported
 from solyx.events.route import RouteDecided, RouteReason
 from solyx.events.site import DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
 
@@ -55,6 +56,7 @@ __all__ = [
     "DataSet",
     "DeferralCause",
     "DeferralReason",
+    "DemandResponseReported",
     "DeviceAssignment",
     "DeviceGroup",
     "DeviceRequest",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from solyx.events import allocation, energy, job, metrics, outcome, placement, route, site
+from solyx.events import allocation, energy, job, metrics, outcome, placement, response, route, site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,7 @@ _TYPES: tuple[type[Event], ...] = (
     site.FeedReported,
     energy.EnergySeriesPublished,
     energy.GridEventAnnounced,
+    response.DemandResponseReported,
     metrics.MetricsScraped,
     metrics.SeriesWindowed,
     metrics.ForecastIssued,

@@ -40,6 +40,7 @@ from solyx.events.placement import (
     Usage,
     WithdrawalReason,
 )
+from solyx.events.response import DemandResponseReported
 from solyx.events.route import RouteDecided, RouteReason
 from solyx.events.site import DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
 
@@ -116,6 +117,24 @@ EXAMPLES: tuple[Event, ...] = (
         end=_NOON + timedelta(hours=4),
         power_cap_w=45000.0,
         announced_at=_NOON,
+    ),
+    DemandResponseReported(
+        event_id="dr-17",
+        site="texas",
+        start=_NOON + timedelta(hours=1),
+        end=_NOON + timedelta(hours=4),
+        power_cap_w=45000.0,
+        status="active",
+        baseline_w=60000.0,
+        planned_w=44600.0,
+        now_w=44600.0,
+        mean_w=44650.0,
+        peak_w=44900.0,
+        capped_at=_NOON + timedelta(hours=1),
+        suspended=5,
+        migrated=1,
+        delayed=2,
+        reported_at=_NOON + timedelta(hours=2),
     ),
     MetricsScraped(
         source="frankfurt/node-1",

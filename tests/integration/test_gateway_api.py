@@ -14,9 +14,11 @@ from solyx.bus.port import Received
 from solyx.bus.worker import dead_letter
 from solyx.database import dsn
 from solyx.events import (
+    DemandResponseReported,
     EnergySeriesPublished,
     FeedReported,
     ForecastIssued,
+    GridEventAnnounced,
     Node,
     RouteDecided,
     RouteReason,
@@ -396,7 +398,8 @@ async def test_a_finished_job_cannot_be_cancelled_and_the_answer_says_why(solyx:
 # --- federation ------------------------------------------------------------------------------------------------------
 
 
-async def test_sites_routes_and_energy_show_the_latest_state(solyx: Running) -> None:
+async def test_sites_routes_energy_and_grid_show_the_latest_state(solyx: Running) -> None:
+    window = {"event_id": "e", "site": "oslo", "start": at(0), "end": at(3600), "power_cap_w": 1000.0}
     node = Node(name="n1", cpu_milli=8000, memory_bytes=1)
     solyx.publish(
         SiteObserved(site="oslo", observed_at=at(2), nodes=(node,)),
@@ -423,6 +426,9 @@ async def test_sites_routes_and_energy_show_the_latest_state(solyx: Running) -> 
             model="seasonal-naive",
         ),
         FeedReported(feed="prices", status="stale", since=at(0), error="timeout"),
+        GridEventAnnounced(**window, announced_at=at(0)),
+        DemandResponseReported(**window, status="planned", reported_at=at(0)),
+        DemandResponseReported(**window, status="active", now_w=900.0, reported_at=at(1)),
     )
     async with solyx.client("acme", Role.VIEWER) as client:
 
@@ -434,6 +440,8 @@ async def test_sites_routes_and_energy_show_the_latest_state(solyx: Running) -> 
         sites = (await client.get("/v1/sites")).json()["sites"]
         routes = (await client.get("/v1/routes")).json()["routes"]
         energy = (await client.get("/v1/energy")).json()
+        grid = (await client.get("/v1/grid")).json()["events"]
+    assert [(one["event"]["event_id"], one["response"]["status"]) for one in grid] == [("e", "active")]
     assert [(site["site"], len(site["nodes"])) for site in sites] == [("oslo", 1)]
     assert [(route["decided"]["source"], route["status"]) for route in routes] == [("a", "applied"), ("b", "decided")]
     (oslo,) = energy["sites"]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from services.gateway.api.documents import answers
 from services.gateway.api.parts import PartsDep, Viewer, json
-from services.gateway.model import EnergyList, RouteList, SiteList
+from services.gateway.model import EnergyList, GridList, RouteList, SiteList
 
 router = APIRouter(tags=["federation"])
 
@@ -27,3 +27,9 @@ async def list_routes(parts: PartsDep, _principal: Viewer) -> Response:
 async def list_energy(parts: PartsDep, _principal: Viewer) -> Response:
     """Price, carbon and renewable share of each site: now, published, forecast."""
     return json(await parts.readmodel.energy(parts.clock.now()))
+
+
+@router.get("/v1/grid", responses=answers(200, GridList, 401, 422, 429))
+async def list_grid(parts: PartsDep, _principal: Viewer) -> Response:
+    """Demand-response events of the last week and to come, and what each site delivers."""
+    return json(await parts.readmodel.grid(parts.clock.now()))

@@ -41,6 +41,8 @@ TOPICS = (
     topics.ROUTES,
     topics.ENERGY,
     topics.FORECASTS,
+    topics.GRID,
+    topics.RESPONSES,
 )
 
 PROJECTED = Counter("solyx_projected_records_total", "Records applied to the read model", ["topic"])

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from sqlalchemy import Text, cast, func, or_, select
 
-from services.gateway.model import EnergyList, HistoryEntry, Route, SiteEnergy
+from services.gateway.model import EnergyList, GridEntry, GridList, HistoryEntry, Route, SiteEnergy
 from services.gateway.store.jobs import HISTORY_COLUMNS, history_entry
 from services.gateway.store.tables import ENTITIES, HISTORY
 from solyx.events import (
+    DemandResponseReported,
     EnergySeriesPublished,
     FeedReported,
     ForecastIssued,
+    GridEventAnnounced,
     RouteDecided,
     RouteReported,
     SiteObserved,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 PAST_SHOWN = timedelta(days=1)
+GRID_PAST_SHOWN = timedelta(days=7)
 _ENERGY_FORECASTS = ("price_eur_per_mwh", "carbon_gco2_per_kwh", "renewable_pct")
 
 T = TypeVar("T")
@@ -72,6 +75,16 @@ class ReadModel:
             forecasts = await _entities(connection, "forecast", ForecastIssued, valid_after=since)
             feeds = await _entities(connection, "feed", FeedReported)
         return EnergyList(now=now, sites=_by_site(series, forecasts, now), feeds=feeds)
+
+    async def grid(self, now: datetime) -> GridList:
+        """Events that ended less than a week ago, or are to come, the earliest first."""
+        since = now - GRID_PAST_SHOWN
+        async with self._engine.connect() as connection:
+            events = await _entities(connection, "grid_event", GridEventAnnounced, valid_after=since)
+            reported = await _entities(connection, "response", DemandResponseReported, valid_after=since)
+        responses = {response.key: response for response in reported}
+        events.sort(key=lambda event: (event.start, event.key))
+        return GridList(now=now, events=[GridEntry(event=one, response=responses.get(one.key)) for one in events])
 
     async def last_seq(self) -> int:
         """The position of the newest event."""

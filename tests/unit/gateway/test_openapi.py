@@ -23,6 +23,7 @@ def test_the_routes_of_the_contract_are_there() -> None:
         ("GET", "/v1/sites"),
         ("GET", "/v1/routes"),
         ("GET", "/v1/energy"),
+        ("GET", "/v1/grid"),
         ("GET", "/v1/events"),
         ("GET", "/v1/deadletters"),
         ("GET", "/v1/tenants"),
