@@ -35,6 +35,7 @@ _SCHEMAS: tuple[type[Any], ...] = (
     model.SiteList,
     model.RouteList,
     model.EnergyList,
+    model.GridList,
     model.DeadLetterList,
     model.TenantList,
     model.Tenant,
