@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from solyx.events import JobSpec, PowerModel
+    from solyx.events import DataSet, JobSpec, PowerModel
 
 HOUR_S = 3600.0
 
 # A GPU of the energy model is any accelerator: thousandths of devices summed over kinds.
 _MILLI = 1000.0
+_GIB = 1024**3
 
 
 def hour_of(moment: datetime) -> int:
@@ -188,6 +189,11 @@ def gpus_of(spec: JobSpec) -> float:
 def dynamic_power_w(spec: JobSpec, power: PowerModel) -> float:
     """Power of the job above the site's idle floor, at the meter, in W."""
     return power.dynamic_w(cores=cores_of(spec), gpus=gpus_of(spec))
+
+
+def movement_eur(data: DataSet | None, *, to_site: str, egress_eur_per_gib: float) -> float:
+    """What moving a job's data to the site of a run costs, at the egress price of where the data lies."""
+    return 0.0 if data is None or data.site == to_site else data.size_bytes / _GIB * egress_eur_per_gib
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from solyx.energy import HOUR_S, HourlyCurve, HourlySeries, RunBill, cores_of, dynamic_power_w, gpus_of, run_bill
+from solyx.energy import (
+    HOUR_S,
+    HourlyCurve,
+    HourlySeries,
+    RunBill,
+    cores_of,
+    dynamic_power_w,
+    gpus_of,
+    movement_eur,
+    run_bill,
+)
 from solyx.events import (
     AllocationDeferred,
     EnergySeriesPublished,
@@ -37,7 +47,6 @@ if TYPE_CHECKING:
 TOPICS = ("jobs", "placements", "allocations", "actuations", "sites", "energy")
 """What the books are kept from."""
 
-_GIB = 1024**3
 _PRICE, _CARBON = "price_eur_per_mwh", "carbon_gco2_per_kwh"
 _KEPT_BEFORE_S = 48 * HOUR_S  # of each series before the first submission
 
@@ -242,9 +251,8 @@ class Ledger:
 
     def _movement_eur(self, spec: JobSpec, site: str) -> float:
         source = self.sites.get(spec.data.site) if spec.data is not None else None
-        if spec.data is None or source is None or spec.data.site == site:
-            return 0.0
-        return spec.data.size_bytes / _GIB * source.egress_eur_per_gib
+        egress = 0.0 if source is None else source.egress_eur_per_gib
+        return movement_eur(spec.data, to_site=site, egress_eur_per_gib=egress)
 
     def _home_of(self, job: Job) -> SiteObserved | None:
         """The home site; for a job without one the first it allows, else where it first ran."""
@@ -287,9 +295,9 @@ class Ledger:
 def _add(
     own: Totals, baseline: Totals, by_site: dict[str, Totals], bill: _JobBill, *, sign: int = 1
 ) -> tuple[Totals, Totals]:
-    for site, run, movement_eur in bill.own:
-        own = own.plus(run, movement_eur, sign)
-        by_site[site] = by_site.get(site, Totals()).plus(run, movement_eur, sign)
+    for site, run, moved_eur in bill.own:
+        own = own.plus(run, moved_eur, sign)
+        by_site[site] = by_site.get(site, Totals()).plus(run, moved_eur, sign)
     return own, baseline.plus(bill.baseline, bill.baseline_movement_eur, sign)
 
 

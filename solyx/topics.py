@@ -70,6 +70,7 @@ ROUTES = _entity("routes", "source>target", "source>target", "Path and backup of
 ACTUATIONS = _entity(
     "actuations", "site/job id or route/source>target", "site or route", "What clusters and networks did"
 )
+BUDGETS = _entity("budgets", "tenant", "tenant", "What each tenant may use over time", partitions=1)
 DEADLETTERS = _stream("deadletters", "original key", "original key", "Unreadable records with their error", days=30)
 
 TOPICS: tuple[Topic, ...] = (
@@ -87,6 +88,7 @@ TOPICS: tuple[Topic, ...] = (
     ALLOCATIONS,
     ROUTES,
     ACTUATIONS,
+    BUDGETS,
     DEADLETTERS,
 )
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from solyx.events import DeferralCause
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -49,9 +51,11 @@ class Refuse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wait:
-    """The job could run, but nowhere now: every site that can hold it is lost or has too few ready nodes."""
+    """The job could run, but not now; ``message`` says which figure stands against it."""
 
     message: str
+    cause: DeferralCause = DeferralCause.NO_READY_SITE
+    until: datetime | None = None  # looked at again then at the latest; None: when the world changes
 
 
 Verdict: TypeAlias = Choice | Refuse | Wait

@@ -10,6 +10,7 @@ from solyx.events.allocation import (
     PodAssignment,
     ReleaseReason,
 )
+from solyx.events.budget import Budget, BudgetSet, Enforcement, Quantity, Window
 from solyx.events.codec import Envelope, Poison, Record, decode, decode_event, encode
 from solyx.events.energy import EnergySeriesPublished, GridEventAnnounced
 from solyx.events.event import Event, WorkloadEvent
@@ -37,6 +38,7 @@ from solyx.events.placement import (
     PlacementDeferred,
     PlacementReason,
     PlacementWithdrawn,
+    Run,
     Usage,
     WithdrawalReason,
 )
@@ -52,6 +54,8 @@ __all__ = [
     "AllocationReleased",
     "Alternative",
     "AnomalyDetected",
+    "Budget",
+    "BudgetSet",
     "CostBreakdown",
     "DataSet",
     "DeferralCause",
@@ -61,6 +65,7 @@ __all__ = [
     "DeviceGroup",
     "DeviceRequest",
     "EnergySeriesPublished",
+    "Enforcement",
     "Envelope",
     "Event",
     "FeedReported",
@@ -83,16 +88,19 @@ __all__ = [
     "PodAssignment",
     "Poison",
     "PowerModel",
+    "Quantity",
     "Record",
     "ReleaseReason",
     "Resources",
     "RouteDecided",
     "RouteReason",
     "RouteReported",
+    "Run",
     "SeriesWindowed",
     "SiteObserved",
     "Usage",
     "Weights",
+    "Window",
     "WithdrawalReason",
     "WorkloadEvent",
     "WorkloadReason",

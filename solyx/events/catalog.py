@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from solyx.events import allocation, energy, job, metrics, outcome, placement, response, route, site
+from solyx.events import allocation, budget, energy, job, metrics, outcome, placement, response, route, site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,7 @@ _TYPES: tuple[type[Event], ...] = (
     route.RouteDecided,
     outcome.WorkloadReported,
     outcome.RouteReported,
+    budget.BudgetSet,
 )
 
 EVENT_TYPES: Mapping[str, type[Event]] = MappingProxyType({event.TYPE: event for event in _TYPES})

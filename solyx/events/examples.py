@@ -15,6 +15,7 @@ from solyx.events.allocation import (
     PodAssignment,
     ReleaseReason,
 )
+from solyx.events.budget import Budget, BudgetSet
 from solyx.events.energy import EnergySeriesPublished, GridEventAnnounced
 from solyx.events.job import (
     DataSet,
@@ -37,6 +38,7 @@ from solyx.events.placement import (
     PlacementDeferred,
     PlacementReason,
     PlacementWithdrawn,
+    Run,
     Usage,
     WithdrawalReason,
 )
@@ -69,6 +71,8 @@ _SPEC = JobSpec(
     max_latency=LatencyBound(to="frankfurt", max_ms=150.0),
     labels={"team": "vision"},
 )
+
+_USED = Usage(cpu_h=32.0, gpu_h=8.0, energy_kwh=5.1, cost_eur=0.34, carbon_kg=1.2)
 
 EXAMPLES: tuple[Event, ...] = (
     JobSubmitted(job_id=_JOB, tenant="vision", spec=_SPEC, submitted_at=_NOON),
@@ -200,7 +204,7 @@ EXAMPLES: tuple[Event, ...] = (
         spec=_SPEC,
         submitted_at=_NOON,
         reason=DeferralCause.BUDGET,
-        detail="vision has used 100 of its 100 gpu_h of this day",
+        detail="vision has used 90 and planned 8 of its 100 gpu_h per day; this job needs 8",
         until=_NOON + timedelta(hours=12),
         decided_at=_NOON,
     ),
@@ -211,7 +215,16 @@ EXAMPLES: tuple[Event, ...] = (
         revision=1,
         outcome="succeeded",
         reason=FinishReason.COMPLETED,
-        usage=Usage(cpu_h=32.0, gpu_h=8.0, energy_kwh=5.1, cost_eur=0.34, carbon_kg=1.2),
+        usage=_USED,
+        runs=(
+            Run(
+                revision=1,
+                site="texas",
+                started_at=_NOON + timedelta(hours=2),
+                ended_at=_NOON + timedelta(hours=4),
+                usage=_USED,
+            ),
+        ),
         finished_at=_NOON + timedelta(hours=4),
     ),
     JobAllocated(
@@ -261,4 +274,13 @@ EXAMPLES: tuple[Event, ...] = (
         at=_NOON + timedelta(hours=2),
     ),
     RouteReported(source="frankfurt", target="texas", revision=3, status="applied", at=_NOON),
+    BudgetSet(
+        tenant="vision",
+        revision=3,
+        budgets=(
+            Budget(quantity="gpu_h", limit=100.0, window="day"),
+            Budget(quantity="cost_eur", limit=500.0, window="rolling", rolling_s=30 * 86400.0, enforcement="soft"),
+        ),
+        set_at=_NOON,
+    ),
 )

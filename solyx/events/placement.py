@@ -80,6 +80,16 @@ class Usage(Model, frozen=True, kw_only=True):
         )
 
 
+class Run(Model, frozen=True, kw_only=True):
+    """A run of a job that is over, with what it took."""
+
+    revision: PositiveInt  # of the placement under which it ran
+    site: str
+    started_at: Time
+    ended_at: Time
+    usage: Usage = Usage()
+
+
 class CostBreakdown(Model, frozen=True, kw_only=True):
     """The components of a placement's expected cost, in EUR."""
 
@@ -120,6 +130,7 @@ class JobPlaced(WorkloadEvent, frozen=True, kw_only=True):
     bound_by: str = ""  # the constraint that bound, in words
     progress_s: NonNegative = 0.0  # work that earlier runs did and kept; this one goes on from there
     used: Usage = Usage()  # by the runs before this one
+    runs: tuple[Run, ...] = ()  # these runs
     decided_at: Time
 
     @property
@@ -139,6 +150,7 @@ class PlacementWithdrawn(WorkloadEvent, frozen=True, kw_only=True):
     reason: WithdrawalReason
     progress_s: NonNegative = 0.0  # of the placement that is taken back, like the next
     used: Usage = Usage()
+    runs: tuple[Run, ...] = ()
     decided_at: Time
 
     @property
@@ -147,7 +159,10 @@ class PlacementWithdrawn(WorkloadEvent, frozen=True, kw_only=True):
 
 
 class PlacementDeferred(WorkloadEvent, frozen=True, kw_only=True):
-    """The CMO cannot place a job now; published once for each reason. ``revision`` is that of the last placement."""
+    """The CMO cannot place a job now; published once for each reason, and again when ``until`` has passed.
+
+    ``revision`` is that of the last placement.
+    """
 
     TYPE: ClassVar[str] = "io.solyx.placement.deferred.v1"
     TOPIC: ClassVar[str] = "placements"
@@ -159,6 +174,7 @@ class PlacementDeferred(WorkloadEvent, frozen=True, kw_only=True):
     reason: DeferralCause
     detail: str = ""  # which figure must change, in words
     until: Time | None = None  # when it is looked at again at the latest; None: when the world changes
+    runs: tuple[Run, ...] = ()  # that it had so far
     decided_at: Time
 
     @property
@@ -167,7 +183,8 @@ class PlacementDeferred(WorkloadEvent, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        return f"{self.job_id}.{self.revision}.unplaced.{self.reason}"
+        told = f"{self.job_id}.{self.revision}.unplaced.{self.reason}"
+        return told if self.until is None else f"{told}.{self.until.isoformat()}"
 
 
 JobOutcome = Literal["succeeded", "failed", "cancelled"]
@@ -185,6 +202,7 @@ class JobFinished(WorkloadEvent, frozen=True, kw_only=True):
     reason: FinishReason
     message: str = ""
     usage: Usage | None = None  # of all its runs; None: it never ran, or nobody metered it
+    runs: tuple[Run, ...] = ()
     finished_at: Time
 
     @property

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from services.cmo.core import CmoCore
 from services.cmo.model import Policy
-from solyx.events import Event, JobFinished, JobPlaced, JobSubmitted, PlacementWithdrawn, WorkloadReason
+from solyx.events import (
+    Event,
+    JobFinished,
+    JobPlaced,
+    JobSubmitted,
+    PlacementDeferred,
+    PlacementWithdrawn,
+    WorkloadReason,
+)
 from tests.unit.cmo.cmo_builders import (
     T0,
     at,
@@ -197,6 +205,8 @@ class Run:
             case JobFinished():
                 assert decision.job_id not in self.live, "finished while a placement may still run"
                 assert not self.of(decision.job_id, JobFinished), "finished twice"
+            case PlacementDeferred():
+                assert decision.job_id not in self.live, "waits while a placement may still run"
             case _:
                 raise AssertionError(decision)
 

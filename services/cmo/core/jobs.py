@@ -7,6 +7,7 @@ Merging commutes: whichever of a job's events comes first, the record ends up th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
 from solyx.events import (
@@ -14,18 +15,27 @@ from solyx.events import (
     JobCancellationRequested,
     JobPlaced,
     JobSubmitted,
+    PlacementDeferred,
     PlacementWithdrawn,
+    Run,
+    Usage,
     WithdrawalReason,
     WorkloadReason,
     WorkloadReported,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
-    from solyx.events import JobSpec
+    from solyx.events import CostBreakdown, JobSpec
 
 End = Literal["succeeded", "failed", "stopped"]
+
+
+def total(runs: Iterable[Run]) -> Usage:
+    """What they took together."""
+    return reduce(Usage.plus, (run.usage for run in runs), Usage())
 
 
 @dataclass(slots=True)
@@ -43,11 +53,17 @@ class Job:
     site: str = NOWHERE
     start_at: datetime | None = None
     attempt: int = 1
+    cost: CostBreakdown | None = None  # what it was expected to cost; None: only its withdrawal is known
+    progress_s: float = 0.0  # work that the runs before it did and kept
+    runs: tuple[Run, ...] = ()  # the runs before it
 
     # The latest withdrawal and the latest report, each with the revision it is about.
     withdrawn: int = 0
     withdrawal: WithdrawalReason | None = None
+    withdrawn_at: datetime | None = None
     report: WorkloadReported | None = None
+    began: tuple[int, datetime] | None = None  # revision and start of the latest run
+    deferral: PlacementDeferred | None = None  # the latest
 
     # Bookkeeping of the core, not part of what was said.
     queued: bool = False
@@ -67,6 +83,30 @@ class Job:
         if self.withdrawn == self.revision and self.withdrawal is WithdrawalReason.SITE_LOST:
             return "stopped"
         return None
+
+    @property
+    def run_began_at(self) -> datetime | None:
+        """When the run under the latest placement started; None: it did not."""
+        return self.began[1] if self.began is not None and self.began[0] == self.revision else None
+
+    @property
+    def run_span(self) -> tuple[datetime, datetime] | None:
+        """The run under the latest placement, once it is over; None: it never started, or is under way.
+
+        A run at a lost site counts until the site was given up.
+        """
+        start, end = self.run_began_at, self.end
+        if start is None or end is None:
+            return None
+        report = self.report
+        if report is not None and report.revision == self.revision and report.status != "started":
+            return start, max(start, report.at)
+        return start, max(start, self.withdrawn_at or start)
+
+    @property
+    def used(self) -> Usage:
+        """By the runs before the latest placement."""
+        return total(self.runs)
 
     @property
     def live(self) -> bool:
@@ -97,7 +137,9 @@ class Job:
             return self.site
         return None
 
-    def merge(self, event: JobSubmitted | JobCancellationRequested | JobPlaced | PlacementWithdrawn) -> None:
+    def merge(
+        self, event: JobSubmitted | JobCancellationRequested | JobPlaced | PlacementWithdrawn | PlacementDeferred
+    ) -> None:
         """Take over what an event says beyond what is known."""
         if self.spec is None:
             self.tenant, self.spec, self.submitted_at = event.tenant, event.spec, event.submitted_at
@@ -112,22 +154,29 @@ class Job:
                 # Compaction keeps only the last record of a site and job: a withdrawal may stand for its placement.
                 self._merge_placement(event)
                 self._merge_withdrawal(event)
+            case PlacementDeferred():
+                known = self.deferral
+                if known is None or (event.revision, event.decided_at) > (known.revision, known.decided_at):
+                    self.deferral = event
 
     def _merge_placement(self, event: JobPlaced | PlacementWithdrawn) -> None:
-        start_at = event.start_at if isinstance(event, JobPlaced) else None
+        start_at, cost = (event.start_at, event.cost) if isinstance(event, JobPlaced) else (None, None)
         if event.revision > self.revision:
             self.revision, self.site, self.attempt = event.revision, event.site, event.attempt
-            self.start_at = start_at
+            self.progress_s, self.runs = event.progress_s, event.runs
+            self.start_at, self.cost = start_at, cost
         elif event.revision == self.revision and self.start_at is None:
-            self.start_at = start_at
+            self.start_at, self.cost = start_at, cost
 
     def _merge_withdrawal(self, event: PlacementWithdrawn) -> None:
         lost_since = event.revision == self.withdrawn and event.reason is WithdrawalReason.SITE_LOST
         if event.revision > self.withdrawn or lost_since:
             self.withdrawn, self.withdrawal = event.revision, event.reason
+            self.withdrawn_at = event.decided_at
 
     def merge_report(self, event: WorkloadReported) -> None:
         """Keep the report of the highest revision; under one revision an end is final, and `started` precedes it."""
+        self._merge_start(event)
         known = self.report
         newer = known is None or event.revision > known.revision
         if newer or (
@@ -137,3 +186,11 @@ class Job:
             and event.status != "started"
         ):
             self.report = event
+
+    def _merge_start(self, event: WorkloadReported) -> None:
+        """An end names its start too; where it does not, the `started` before it did."""
+        at = event.started_at or (event.at if event.status == "started" else None)
+        if at is None:
+            return
+        if self.began is None or (event.revision, -at.timestamp()) > (self.began[0], -self.began[1].timestamp()):
+            self.began = (event.revision, at)

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from math import floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from services.cmo.core.jobs import Job
+from services.cmo.core.accounts import Accounts, beyond, deferral_of
+from services.cmo.core.budgets import Over
+from services.cmo.core.jobs import Job, total
 from services.cmo.core.ledger import SLOT_S, Demand, Ledger
 from services.cmo.core.outlook import Outlook
 from services.cmo.core.placing import Placer
 from services.cmo.core.sites import Sites
 from services.cmo.core.timers import Due, Timers
-from services.cmo.model import Choice, Policy, Refuse
+from services.cmo.model import Choice, Policy, Refuse, Wait
 from solyx.events import (
+    BudgetSet,
     EnergySeriesPublished,
     FinishReason,
     ForecastIssued,
@@ -26,6 +29,7 @@ from solyx.events import (
     JobFinished,
     JobPlaced,
     JobSubmitted,
+    PlacementDeferred,
     PlacementWithdrawn,
     SiteObserved,
     WithdrawalReason,
@@ -38,6 +42,9 @@ if TYPE_CHECKING:
     from services.cmo.core.sites import Site
     from solyx.events import Event, JobSpec
     from solyx.events.placement import JobOutcome
+
+# Whether it goes after others because of a soft budget, then highest priority first, then the oldest; the job.
+Turn: TypeAlias = tuple[bool, int, float, str]
 
 _EXTENSION_SHARE = 0.1  # a run that outlasts its estimate is expected to take a tenth of it more, at least an hour
 _AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at again after this share of the stuck time
@@ -53,12 +60,13 @@ class CmoCore:
         self._sites, self._ledger, self._timers = Sites(), Ledger(), Timers()
         self._outlook = Outlook(self._policy)
         self._placer = Placer(self._policy, self._sites, self._ledger, self._outlook)
+        self._accounts = Accounts(self._sites, self._outlook)
         self._jobs: dict[str, Job] = {}
         self._finished: set[str] = set()
         self._grid: dict[tuple[str, str], GridEventAnnounced] = {}
         # What the next decision has to look at.
         self._touched: dict[str, None] = {}  # in order of touching
-        self._queue: list[tuple[int, float, str]] = []  # highest priority first, then the oldest
+        self._queue: list[Turn] = []
         self._waiting: dict[str, None] = {}  # no site can take them now
         self._at_site: dict[str, set[str]] = {}  # live placements
         self._inventory_changed = False
@@ -69,17 +77,17 @@ class CmoCore:
 
     # Fold ------------------------------------------------------------------------------------------------------------
 
-    def fold(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
+    def fold(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case for each kind of event
         """Merge an event; repeats change nothing, and events of different jobs, sites and series commute."""
         match event:
-            case JobSubmitted() | JobCancellationRequested() | JobPlaced() | PlacementWithdrawn():
+            case JobSubmitted() | JobCancellationRequested() | JobPlaced() | PlacementWithdrawn() | PlacementDeferred():
                 if event.job_id not in self._finished:
                     self._job(event.job_id).merge(event)
             case WorkloadReported():
                 if event.job_id not in self._finished:
                     self._job(event.job_id).merge_report(event)
             case JobFinished():
-                self._forget(event.job_id)
+                self._over(event)
             case SiteObserved():
                 if self._sites.fold(event) is not None:
                     self._inventory_changed = True
@@ -88,6 +96,8 @@ class CmoCore:
                 if known is None or event.announced_at >= known.announced_at:
                     self._grid[event.site, event.event_id] = event
                     self._inventory_changed = True
+            case BudgetSet():
+                self._accounts.budgets.set(event)
             case EnergySeriesPublished():
                 self._outlook.fold_series(event)
             case ForecastIssued():
@@ -103,8 +113,11 @@ class CmoCore:
             job = self._jobs[job_id] = Job(job_id)
         return job
 
-    def _forget(self, job_id: str) -> None:
-        """Keep no more of a finished job than that it is finished."""
+    def _over(self, event: JobFinished) -> None:
+        """Keep no more of a finished job than that it is finished, and what it used."""
+        job_id = event.job_id
+        if job_id not in self._finished:
+            self._accounts.close(event)
         self._finished.add(job_id)
         job = self._jobs.pop(job_id, None)
         self._touched.pop(job_id, None)
@@ -125,6 +138,7 @@ class CmoCore:
         if self._inventory_changed:
             self._take_over_inventory(now_s)
         self._ledger.advance(now_s)
+        self._accounts.keep_prices(self._jobs.values(), now)
         # 2. Jobs about which something was said.
         touched, self._touched = self._touched, {}
         for job_id in touched:
@@ -136,8 +150,10 @@ class CmoCore:
             job = self._jobs.get(job_id)
             if job is not None and job.spec is not None and job.revision == revision:
                 self._wake(due, job, job.spec, now, decisions)
-        # 4. Jobs that no site could take, once the inventory is another or has settled.
+        # 4. Jobs that no site could take, once the inventory is another or has settled; jobs for which a budget has room again.
         self._reconsider(now_s)
+        for job_id in self._accounts.budgets.freed(now):
+            self._enqueue(self._jobs[job_id])
         # 5. Placements.
         if self._sites.all:
             self._place_batch(now, decisions)
@@ -183,6 +199,7 @@ class CmoCore:
         self._give_back(job.job_id, keep_reservation=True)
         if job.site in self._at_site:
             self._at_site[job.site].discard(job.job_id)
+        self._accounts.plan(job, spec)
         if job.end == "succeeded":
             self._finish(job, "succeeded", FinishReason.COMPLETED, "", now, decisions)
         elif job.cancel_requested:
@@ -218,6 +235,8 @@ class CmoCore:
             revision=job.revision,
             attempt=job.attempt,
             reason=reason,
+            used=job.used,
+            runs=job.runs,
             decided_at=now,
         )
         job.merge(withdrawal)
@@ -232,25 +251,28 @@ class CmoCore:
         now: datetime,
         decisions: list[Event],
     ) -> None:
-        decisions.append(
-            JobFinished(
-                job_id=job.job_id,
-                tenant=job.tenant,
-                site=job.site,
-                revision=job.revision,
-                outcome=outcome,
-                reason=reason,
-                message=message,
-                finished_at=now,
-            )
+        runs = self._accounts.runs(job, job.spec)
+        finished = JobFinished(
+            job_id=job.job_id,
+            tenant=job.tenant,
+            site=job.site,
+            revision=job.revision,
+            outcome=outcome,
+            reason=reason,
+            message=message,
+            usage=total(runs) if runs else None,
+            runs=runs,
+            finished_at=now,
         )
-        self._forget(job.job_id)
+        decisions.append(finished)
+        self._over(finished)
 
     # The use that a live placement is expected to have ---------------------------------------------------------------
 
     def _write_down(self, job: Job, spec: JobSpec, now: datetime) -> None:
         """Commit the run of the live placement from its start, and arm its timers."""
         self._at_site.setdefault(job.site, set()).add(job.job_id)
+        self._accounts.plan(job, spec)
         site = self._sites.by_name.get(job.site)
         if site is None:
             return
@@ -287,7 +309,7 @@ class CmoCore:
     def _wake(self, due: Due, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
         match due:
             case Due.REVIEW:
-                if job.job_id in self._waiting:
+                if job.job_id in self._waiting or self._accounts.budgets.waits(job.job_id):
                     self._enqueue(job)
             case Due.USE:
                 if job.live:
@@ -309,6 +331,7 @@ class CmoCore:
         else:
             more_s = max(SLOT_S, _USE_SHARE * self._policy.reaction_s, _EXTENSION_SHARE * spec.duration_estimate_s)
             again_s = self._commit(job, spec, commitment.site, now_s, more_s, now_s)
+            self._accounts.plan(job, spec, until_s=again_s)
         self._timers.set(again_s, Due.USE, job.job_id, job.revision)
 
     def _unstick(self, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
@@ -330,42 +353,68 @@ class CmoCore:
 
     # Placements ------------------------------------------------------------------------------------------------------
 
-    def _enqueue(self, job: Job) -> None:
+    def _enqueue(self, job: Job, *, late: bool = False) -> None:
+        """``late``: after all others, because its tenant is beyond a soft budget."""
         if job.queued or job.spec is None or job.submitted_at is None:
             return
         job.queued = True
         self._waiting.pop(job.job_id, None)
-        heappush(self._queue, (-job.spec.priority, job.submitted_at.timestamp(), job.job_id))
+        self._accounts.budgets.leave(job.job_id)
+        heappush(self._queue, (late, -job.spec.priority, job.submitted_at.timestamp(), job.job_id))
 
     def _place_batch(self, now: datetime, decisions: list[Event]) -> None:
-        for _ in range(min(len(self._queue), self._policy.batch_jobs)):
-            *_, job_id = heappop(self._queue)
-            job = self._jobs.get(job_id)
+        looked_at = 0
+        while self._queue and looked_at < self._policy.batch_jobs:
+            turn = heappop(self._queue)
+            job = self._jobs.get(turn[-1])
             if job is None or job.spec is None:
                 continue
             job.queued = False
             if job.live:
                 continue
-            self._ledger.release(job_id + _NEXT)
+            self._ledger.release(job.job_id + _NEXT)
+            looked_at += 1
             verdict = self._placer.choose(job, job.spec, now)
+            if isinstance(verdict, Choice):
+                verdict = self._within_budget(job, job.spec, verdict, turn, now)
             if isinstance(verdict, Choice):
                 self._place(job, job.spec, verdict, now, decisions)
             elif isinstance(verdict, Refuse) and (
                 self._settled_at_s is None or verdict.reason is FinishReason.DEADLINE_PASSED
             ):
                 self._finish(job, "failed", verdict.reason, verdict.message, now, decisions)
-            else:
-                self._wait(job, job.spec)
+            elif verdict is not None:
+                self._wait(job, job.spec, verdict, now, decisions)
 
-    def _wait(self, job: Job, spec: JobSpec) -> None:
-        """Until the inventory changes or settles, or the deadline can no longer be met."""
-        self._waiting[job.job_id] = None
+    def _within_budget(
+        self, job: Job, spec: JobSpec, choice: Choice, turn: Turn, now: datetime
+    ) -> Choice | Wait | None:
+        """The choice, if its tenant's budgets have room for it; None: it is queued again, after others."""
+        late, order = turn[0], (turn[1], turn[2], turn[3])
+        verdict = self._accounts.within(job, spec, choice, order, now)
+        if not isinstance(verdict, Over):
+            return verdict
+        if late:
+            return beyond(choice, verdict)
+        self._enqueue(job, late=True)
+        return None
+
+    def _wait(self, job: Job, spec: JobSpec, why: Wait | Refuse, now: datetime, decisions: list[Event]) -> None:
+        """Until the inventory changes or settles, the budget has room, or the deadline can no longer be met."""
+        if not self._accounts.budgets.waits(job.job_id):
+            self._waiting[job.job_id] = None
         if spec.deadline is not None:
             latest_s = spec.deadline.timestamp() - spec.duration_estimate_s
             self._timers.set(latest_s + 1.0, Due.REVIEW, job.job_id, job.revision)
+        if isinstance(why, Wait) and self._settled_at_s is None:
+            deferral = deferral_of(job, spec, why, self._accounts.runs(job, spec), now)
+            if deferral is not None:
+                job.merge(deferral)
+                decisions.append(deferral)
 
     def _place(self, job: Job, spec: JobSpec, choice: Choice, now: datetime, decisions: list[Event]) -> None:
         assert job.submitted_at is not None
+        runs = self._accounts.runs(job, spec)
         placement = JobPlaced(
             job_id=job.job_id,
             tenant=job.tenant,
@@ -379,6 +428,8 @@ class CmoCore:
             cost=choice.cost,
             alternative=choice.alternative,
             bound_by=choice.bound_by,
+            used=total(runs),
+            runs=runs,
             decided_at=now,
         )
         decisions.append(placement)

@@ -88,6 +88,9 @@ class Outlook:
         self._policy = policy
         self._series: dict[tuple[str, str], HourlySeries] = {}
         self._forecasts: dict[tuple[str, str], Forecast] = {}
+        self._keep_from: int | None = (
+            None  # hour from which on published values are still asked for; None: no run is under way
+        )
         self._version = 0
         self._made_for: tuple[int, int, list[str]] | None = None
         self._prices: Prices | None = None
@@ -110,13 +113,22 @@ class Outlook:
             self._forecasts[key] = Forecast(issued_at_s, curve_of(event.start, event.step_s, event.mean))
             self._version += 1
 
+    def keep_from(self, hour: int | None) -> None:
+        """Published values from that hour on are wanted, however old: a run that began then is not billed yet."""
+        self._keep_from = hour
+
+    def published(self, site: str) -> tuple[HourlyCurve | None, HourlyCurve | None]:
+        """Price and carbon of a site as published, the past that is still wanted included; None: never published."""
+        price, carbon = self._series.get((site, PRICE)), self._series.get((site, CARBON))
+        return price.curve() if price else None, carbon.curve() if carbon else None
+
     def prices(self, sites: list[str], now_s: float) -> Prices:
         """The outlook from the present hour on."""
         hour = int(now_s // SLOT_S)
         wanted = (hour, self._version, sites)
         if self._prices is None or self._made_for != wanted:
             for series in self._series.values() if self._made_for and self._made_for[0] != hour else ():
-                series.forget_before(hour - _KEEP_H)
+                series.forget_before(min(hour, self._keep_from or hour) - _KEEP_H)
             self._prices, self._made_for = self._make(sites, hour, now_s), wanted
         return self._prices
 

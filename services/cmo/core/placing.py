@@ -18,7 +18,7 @@ import numpy as np
 
 from services.cmo.core.ledger import SLOT_S, Demand, Room
 from services.cmo.model import Choice, Refuse, Wait
-from solyx.energy import cores_of, gpus_of
+from solyx.energy import cores_of, gpus_of, movement_eur
 from solyx.events import Alternative, CostBreakdown, FinishReason, PlacementReason
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_GIB = 1024**3
 _KINDS_KEPT = 4096
 _PREFER_EARLIER_EUR_PER_H = 1e-9  # of two starts that cost the same, the earlier; above the rounding of prefix sums
 
@@ -141,7 +140,7 @@ class Placer:
     def _movement_eur(self, data: DataSet, to: Site) -> float:
         """Egress is paid where the data leaves; if nobody knows that place, at the price of the place it goes to."""
         source = self._sites.by_name.get(data.site, to)
-        return 0.0 if data.site == to.name else data.size_bytes / _GIB * source.observed.egress_eur_per_gib
+        return movement_eur(data, to_site=to.name, egress_eur_per_gib=source.observed.egress_eur_per_gib)
 
     def _avoided(self, job: Job, kind: Kind) -> int | None:
         """The site to stay away from, unless it is the only one."""

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from services.cmo.core import CmoCore
 from services.cmo.model import Policy
 from solyx.events import (
+    Budget,
+    BudgetSet,
     DataSet,
     DeviceGroup,
     DeviceRequest,
@@ -19,6 +21,7 @@ from solyx.events import (
     JobSubmitted,
     LatencyBound,
     Node,
+    PlacementDeferred,
     PlacementWithdrawn,
     PowerModel,
     Resources,
@@ -116,6 +119,7 @@ def submitted(
     sites=(),
     home=None,
     latency=None,
+    tenant="t",
 ) -> JobSubmitted:
     spec = JobSpec(
         name=job_id,
@@ -135,7 +139,7 @@ def submitted(
         home_site=home,
         max_latency=None if latency is None else LatencyBound(to=latency[0], max_ms=latency[1]),
     )
-    return JobSubmitted(job_id=job_id, tenant="t", spec=spec, submitted_at=at(hours))
+    return JobSubmitted(job_id=job_id, tenant=tenant, spec=spec, submitted_at=at(hours))
 
 
 def cancelled(job: JobSubmitted, hours=0.0) -> JobCancellationRequested:
@@ -156,6 +160,17 @@ def report(placed: JobPlaced, status, hours=0.0, *, reason=WorkloadReason.APPLIE
         started_at=at(hours) if status == "started" else None,
         at=at(hours),
     )
+
+
+def budget(quantity="gpu_h", limit=10.0, window="day", *, enforcement="hard", hours=None) -> Budget:
+    """``hours``: a rolling window of that length."""
+    if hours is not None:
+        return Budget(quantity=quantity, limit=limit, window="rolling", rolling_s=hours * 3600, enforcement=enforcement)
+    return Budget(quantity=quantity, limit=limit, window=window, enforcement=enforcement)
+
+
+def budgets(*each: Budget, tenant="t", revision=1, hours=0.0) -> BudgetSet:
+    return BudgetSet(tenant=tenant, revision=revision, budgets=each, set_at=at(hours))
 
 
 def core(*events: Event, **policy) -> CmoCore:
@@ -181,6 +196,10 @@ def placements(decisions) -> list[JobPlaced]:
 
 def withdrawals(decisions) -> list[PlacementWithdrawn]:
     return [decision for decision in decisions if isinstance(decision, PlacementWithdrawn)]
+
+
+def deferrals(decisions) -> list[PlacementDeferred]:
+    return [decision for decision in decisions if isinstance(decision, PlacementDeferred)]
 
 
 def outcomes(decisions) -> list[JobFinished]:

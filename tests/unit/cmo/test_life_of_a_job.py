@@ -4,9 +4,11 @@ import pytest
 
 from solyx.events import (
     NOWHERE,
+    DeferralCause,
     FinishReason,
     JobFinished,
     JobPlaced,
+    PlacementDeferred,
     PlacementReason,
     PlacementWithdrawn,
     WithdrawalReason,
@@ -62,8 +64,12 @@ def test_a_job_that_succeeds_is_finished_once():
         revision=1,
         outcome="succeeded",
         reason=FinishReason.COMPLETED,
+        usage=finished.usage,
+        runs=finished.runs,
         finished_at=at(1),
     )
+    assert finished.usage is not None
+    assert finished.usage.cpu_h == pytest.approx(0.9)
     cmo.fold(report(placed, "succeeded", 1, reason=WorkloadReason.COMPLETED))
     assert cmo.decide(at(2)) == []
 
@@ -260,7 +266,10 @@ def test_a_cancelled_job_at_a_lost_site_is_finished():
 def test_with_all_sites_lost_a_job_waits_until_one_is_back():
     cmo, placed = placed_job(names=("a",))
     cmo.fold(site("a", hours=1, lost=True))
-    assert only(cmo.decide(at(1))).reason is WithdrawalReason.SITE_LOST
+    withdrawn, deferred = cmo.decide(at(1))
+    assert withdrawn.reason is WithdrawalReason.SITE_LOST
+    assert isinstance(deferred, PlacementDeferred)
+    assert (deferred.reason, deferred.detail) == (DeferralCause.NO_READY_SITE, "waits for ready nodes at a")
     assert cmo.decide(at(2)) == []
     cmo.fold(site("a", hours=3))
     again = only(cmo.decide(at(3)))
@@ -349,14 +358,14 @@ def test_nothing_is_refused_while_sites_are_still_appearing():
 def test_a_job_whose_nodes_are_down_waits_for_them():
     down = site("a", node(ready=False), node(cores=1))
     cmo = core(down, submitted(cores=8, deadline=10, runs=2))
-    assert cmo.decide(T0) == []
+    assert only(cmo.decide(T0)).reason is DeferralCause.NO_READY_SITE
     cmo.fold(site("a", node(), node(cores=1), hours=1))
     assert only(cmo.decide(at(1))).site == "a"
 
 
 def test_a_waiting_job_ends_when_its_deadline_can_no_longer_be_met():
     cmo = core(site("a", node(ready=False)), submitted(deadline=10, runs=2))
-    assert cmo.decide(T0) == []
+    assert only(cmo.decide(T0)).reason is DeferralCause.NO_READY_SITE
     assert cmo.decide(at(8)) == []
     assert only(cmo.decide(at(8.1))).reason is FinishReason.DEADLINE_PASSED
 
@@ -446,7 +455,7 @@ def test_a_lost_site_that_came_back_does_not_revive_what_was_withdrawn():
     job = submitted(max_delay=0)
     cmo, placed = placed_job(job=job, names=("a",))
     cmo.fold(site("a", hours=1, lost=True))
-    withdrawn = only(cmo.decide(at(1)))
+    withdrawn = only(withdrawals(cmo.decide(at(1))))
     recovered = core(*flat("a"), site("a", hours=2), job, placed, withdrawn)
     assert only(recovered.decide(at(2))).revision == 2
 

@@ -1,0 +1,104 @@
+"""What the runs of a job used: the CMO's meter, read whenever a run ends and whenever the next placement is published.
+
+The simple algorithm: a job's use is the sum over its runs of what `solyx.energy.run_bill` says for the span in which it ran, at the
+prices and carbon published for its site, plus the movement of its data for each run elsewhere. Only the latest run has to be
+metered: what those before it used stands in the placement (`JobPlaced.used`). So nothing is kept here, and a recovered core, which
+has its own placements and the reports again, arrives at the same figures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from solyx.budget import expected_use
+from solyx.energy import HOUR_S, cores_of, dynamic_power_w, gpus_of, movement_eur, run_bill
+from solyx.events import PowerModel, Run, Usage
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.cmo.core.jobs import Job
+    from services.cmo.core.outlook import Outlook
+    from services.cmo.core.sites import Sites
+    from solyx.energy import HourlyCurve
+    from solyx.events import JobSpec
+
+
+def run_usage(
+    spec: JobSpec,
+    *,
+    start: datetime,
+    end: datetime,
+    power_w: float,
+    price: HourlyCurve | None,
+    carbon: HourlyCurve | None,
+    movement_eur: float = 0.0,
+) -> Usage:
+    """What one run took from ``start`` to ``end`` while it drew ``power_w`` above the site's idle floor, modelled or measured.
+
+    Hours for which nothing is published yet are billed at the last known value, as `solyx/ledger.py` does.
+    """
+    bill = run_bill(power_w=power_w, start=start, end=end, price=price, carbon=carbon)
+    hours = max(0.0, (end - start).total_seconds() / HOUR_S)
+    return Usage(
+        cpu_h=cores_of(spec) * hours,
+        gpu_h=gpus_of(spec) * hours,
+        energy_kwh=bill.energy_kwh,
+        cost_eur=bill.cost_eur + movement_eur,
+        carbon_kg=bill.carbon_kg,
+    )
+
+
+class Meter:
+    """Reads off a job's record what it used and what it is still expected to use."""
+
+    def __init__(self, sites: Sites, outlook: Outlook) -> None:
+        self._sites, self._outlook = sites, outlook
+
+    def runs(self, job: Job, spec: JobSpec) -> tuple[Run, ...]:
+        """All its runs that are over, the latest metered now."""
+        span = job.run_span
+        if span is None:
+            return job.runs
+        start, end = span
+        site = self._sites.by_name.get(job.site)
+        price, carbon = self._outlook.published(job.site)
+        usage = run_usage(
+            spec,
+            start=start,
+            end=end,
+            power_w=dynamic_power_w(spec, site.power if site is not None else PowerModel()),
+            price=price,
+            carbon=carbon,
+            movement_eur=self._movement_eur(spec, job.site),
+        )
+        return (*job.runs, Run(revision=job.revision, site=job.site, started_at=start, ended_at=end, usage=usage))
+
+    def planned(self, job: Job, spec: JobSpec, *, until_s: float | None = None) -> Usage:
+        """What its live placement should take; nothing when there is none.
+
+        ``until_s``: a run that outlasts its estimate is now expected to end then.
+        """
+        if not job.live:
+            return Usage()
+        run_s = max(0.0, spec.duration_estimate_s - job.progress_s)
+        expected = expected_use(spec, job.cost, run_s=run_s)
+        begun = job.run_began_at
+        if until_s is None or begun is None or run_s == 0:
+            return expected
+        stretch = max(1.0, (until_s - begun.timestamp()) / run_s)
+        return Usage(
+            cpu_h=expected.cpu_h * stretch,
+            gpu_h=expected.gpu_h * stretch,
+            energy_kwh=expected.energy_kwh * stretch,
+            cost_eur=expected.cost_eur * stretch,
+            carbon_kg=expected.carbon_kg * stretch,
+        )
+
+    def _movement_eur(self, spec: JobSpec, to_site: str) -> float:
+        """As the placement expected it: if nobody knows where the data lies, at the price of the place it goes to."""
+        if spec.data is None:
+            return 0.0
+        source = self._sites.by_name.get(spec.data.site) or self._sites.by_name.get(to_site)
+        egress = 0.0 if source is None else source.observed.egress_eur_per_gib
+        return movement_eur(spec.data, to_site=to_site, egress_eur_per_gib=egress)

@@ -1,0 +1,230 @@
+"""Budgets over time: who waits, why, until when, and what frees it."""
+
+from datetime import timedelta
+
+import pytest
+
+from solyx.events import DeferralCause, FinishReason, PlacementDeferred, WorkloadReason
+from tests.unit.cmo.cmo_builders import (
+    T0,
+    at,
+    budget,
+    budgets,
+    cancelled,
+    carbon,
+    core,
+    deferrals,
+    node,
+    only,
+    outcomes,
+    placements,
+    prices,
+    report,
+    site,
+    submitted,
+)
+
+WORLD = [
+    site("a", node("1", cores=64, gpus=64)),
+    prices("a", *[100.0] * 240, start=-24),
+    carbon("a", *[500.0] * 240, start=-24),
+]
+
+
+def gpu_jobs(count, *, runs=1.0, **options):
+    return [submitted(f"job-{n}", gpus=1, runs=runs, max_delay=0, **options) for n in range(count)]
+
+
+def run(cmo, placed, start, end):
+    cmo.fold(report(placed, "started", start))
+    cmo.fold(report(placed, "succeeded", end, reason=WorkloadReason.COMPLETED))
+
+
+def test_a_burst_cannot_overshoot_a_hard_budget():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 3)), *gpu_jobs(5))
+    decided = cmo.decide(T0)
+    assert [placed.job_id for placed in placements(decided)] == ["job-0", "job-1", "job-2"]
+    assert [waits.job_id for waits in deferrals(decided)] == ["job-3", "job-4"]
+
+
+def test_the_wait_says_which_figure_stands_against_the_job_and_when_the_window_turns():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 3)), *gpu_jobs(4))
+    waits = only(deferrals(cmo.decide(at(6))))
+    assert waits.reason is DeferralCause.BUDGET
+    assert waits.detail == "t has used 0 and planned 3 of its 3 gpu_h per day; this job needs 1"
+    assert waits.until == at(24)
+    assert (waits.site, waits.revision, waits.key) == ("-", 0, "-/job-3")
+
+
+def test_what_waits_runs_when_the_window_turns():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 1)), *gpu_jobs(2))
+    run(cmo, only(placements(cmo.decide(T0))), 0, 1)
+    assert len(outcomes(cmo.decide(at(1)))) == 1
+    for hour in range(2, 24):
+        assert cmo.decide(at(hour)) == []
+    assert only(cmo.decide(at(24))).job_id == "job-1"
+
+
+def test_a_rolling_window_frees_what_falls_out_and_says_when():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 2, hours=6)), *gpu_jobs(2))
+    first, second = placements(cmo.decide(T0))
+    run(cmo, first, 0, 1)
+    cmo.decide(at(1))
+    cmo.fold(report(second, "started", 0))
+    cmo.fold(report(second, "succeeded", 3, reason=WorkloadReason.COMPLETED))
+    cmo.decide(at(3))
+    cmo.fold(submitted("next", gpus=1, hours=4, max_delay=0))
+    waits = only(cmo.decide(at(4)))
+    assert isinstance(waits, PlacementDeferred)
+    assert waits.detail == "t has used 4 and planned 0 of its 2 gpu_h per 6h; this job needs 1"
+    assert waits.until == at(10)  # what ended at 3:00 counts until the hour from 3 to 4 is six hours ago
+    assert [cmo.decide(at(hour)) for hour in range(5, 10)] == [[]] * 5
+    assert only(cmo.decide(at(10))).job_id == "next"
+
+
+def test_a_run_that_takes_less_than_expected_makes_room_at_once():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 2)), *gpu_jobs(2, runs=2))
+    run(cmo, only(placements(cmo.decide(T0))), 0, 0.0)
+    decided = cmo.decide(at(0.1))
+    assert len(outcomes(decided)) == 1
+    assert only(placements(decided)).job_id == "job-1"
+
+
+def test_cancelling_gives_back_what_was_planned():
+    jobs = gpu_jobs(2)
+    cmo = core(*WORLD, budgets(budget("gpu_h", 1)), *jobs)
+    placed = only(placements(cmo.decide(T0)))
+    cmo.fold(cancelled(jobs[0], 0.1))
+    cmo.decide(at(0.1))  # withdrawn, not stopped yet: it may still run
+    assert placements(cmo.decide(at(0.2))) == []
+    cmo.fold(report(placed, "stopped", 0.3, reason=WorkloadReason.RELEASED))
+    assert only(placements(cmo.decide(at(0.3)))).job_id == "job-1"
+
+
+def test_a_waiting_job_can_be_cancelled():
+    jobs = gpu_jobs(2)
+    cmo = core(*WORLD, budgets(budget("gpu_h", 1)), *jobs)
+    cmo.decide(T0)
+    cmo.fold(cancelled(jobs[1], 1))
+    finished = only(cmo.decide(at(1)))
+    assert (finished.job_id, finished.outcome, finished.usage) == ("job-1", "cancelled", None)
+
+
+def test_failed_attempts_count_when_they_ended_and_the_next_one_waits_for_room():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 2.5)), *gpu_jobs(1, runs=2))
+    placed = only(placements(cmo.decide(T0)))
+    cmo.fold(report(placed, "started", 0))
+    cmo.fold(report(placed, "failed", 1, reason=WorkloadReason.EXIT_CODE))
+    waits = only(cmo.decide(at(1)))
+    assert waits.detail == "t has used 1 and planned 0 of its 2.5 gpu_h per day; this job needs 2"
+    assert (waits.until, waits.revision) == (at(24), 1)
+    again = only(cmo.decide(at(24)))
+    assert (again.revision, again.used.gpu_h) == (2, 1)
+
+
+def test_jobs_that_wait_with_failed_attempts_do_not_block_each_other_for_ever():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 2)), *gpu_jobs(2))
+    for placed in placements(cmo.decide(T0)):
+        cmo.fold(report(placed, "started", 0))
+        cmo.fold(report(placed, "failed", 0.9, reason=WorkloadReason.EXIT_CODE))
+    assert len(deferrals(cmo.decide(at(1)))) == 2
+    assert len(placements(cmo.decide(at(24)))) == 2
+
+
+def test_a_larger_job_lets_smaller_ones_pass_and_another_tenant_is_not_held_up():
+    large = submitted("large", gpus=8, max_delay=0)
+    small = submitted("small", gpus=1, hours=0.1, max_delay=0)
+    other = submitted("other", gpus=8, hours=0.2, max_delay=0, tenant="u")
+    cmo = core(*WORLD, budgets(budget("gpu_h", 4)), large, small, other)
+    assert [placed.job_id for placed in placements(cmo.decide(at(1)))] == ["small", "other"]
+
+
+def test_a_job_without_the_quantity_is_not_held_up_by_its_budget():
+    cmo = core(
+        *WORLD, budgets(budget("gpu_h", 0)), submitted("cpu", max_delay=0), submitted("gpu", gpus=1, max_delay=0)
+    )
+    decided = cmo.decide(T0)
+    assert only(placements(decided)).job_id == "cpu"
+    assert only(deferrals(decided)).detail.endswith("needs 1: more than the whole budget")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "each"), [("cpu_h", 1.0), ("energy_kwh", 0.31), ("carbon_kg", 0.155), ("cost_eur", 0.031)]
+)
+def test_every_quantity_has_its_budget(quantity, each):
+    cmo = core(*WORLD, budgets(budget(quantity, 2.5 * each, "month")), *gpu_jobs(3))
+    decided = cmo.decide(T0)
+    assert len(placements(decided)) == 2
+    waits = only(deferrals(decided))
+    assert f"{quantity} per month" in waits.detail
+    assert waits.until == T0 + timedelta(days=30)
+
+
+def test_of_several_budgets_the_one_that_lasts_longest_is_told():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 1), budget("cpu_h", 1, "week")), *gpu_jobs(2))
+    assert "cpu_h per week" in only(deferrals(cmo.decide(T0))).detail
+
+
+def test_beyond_a_soft_budget_jobs_run_after_others_and_say_so():
+    jobs = [submitted(f"job-{n}", gpus=1, max_delay=0, priority=5) for n in range(2)]
+    other = submitted("other", gpus=1, max_delay=0, tenant="u")
+    cmo = core(*WORLD, budgets(budget("gpu_h", 1, enforcement="soft")), *jobs, other)
+    decided = placements(cmo.decide(T0))
+    assert [placed.job_id for placed in decided] == ["job-0", "other", "job-1"]
+    assert decided[-1].bound_by.endswith(
+        "soft budget, so after others: t has used 0 and planned 1 of its 1 gpu_h per day; this job needs 1"
+    )
+    assert "budget" not in decided[0].bound_by
+
+
+def test_a_budget_that_is_taken_away_limits_nothing():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 1)), *gpu_jobs(2))
+    assert len(placements(cmo.decide(T0))) == 1
+    cmo.fold(budgets(revision=2))
+    assert len(placements(cmo.decide(at(0.1)))) == 1
+    cmo.fold(budgets(budget("gpu_h", 0), revision=1))  # read late: an older one
+    cmo.fold(submitted("next", gpus=1, hours=0.2, max_delay=0))
+    assert len(placements(cmo.decide(at(0.2)))) == 1
+
+
+def test_a_deadline_is_not_waited_past():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 0)), submitted(gpus=1, deadline=5, runs=2))
+    assert len(deferrals(cmo.decide(T0))) == 1
+    assert cmo.decide(at(3)) == []
+    finished = only(cmo.decide(at(3.1)))
+    assert finished.reason is FinishReason.DEADLINE_PASSED
+
+
+def test_the_wait_is_told_again_when_the_time_that_was_told_has_come():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 1)), *gpu_jobs(3))
+    run(cmo, only(placements(cmo.decide(T0))), 0, 1)
+    cmo.decide(at(1))
+    decided = cmo.decide(at(24))
+    assert len(placements(decided)) == 1
+    waits = only(deferrals(decided))
+    assert (waits.job_id, waits.until) == ("job-2", at(48))
+
+
+def test_a_run_that_outlasts_its_estimate_takes_more_of_the_budget():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 3)), *gpu_jobs(1))
+    cmo.fold(report(only(placements(cmo.decide(T0))), "started", 0))
+    for hour in (1, 2):
+        cmo.decide(at(hour))
+    cmo.fold(submitted("next", gpus=1, hours=2, max_delay=0))
+    assert only(deferrals(cmo.decide(at(2)))).detail == (
+        "t has used 0 and planned 3 of its 3 gpu_h per day; this job needs 1"
+    )
+
+
+def test_recovery_knows_what_was_used_planned_and_said():
+    jobs, world = gpu_jobs(4), [*WORLD, budgets(budget("gpu_h", 2))]
+    cmo = core(*world, *jobs)
+    log = cmo.decide(T0)
+    first = placements(log)[0]
+    reports = [report(first, "started", 0), report(first, "succeeded", 1, reason=WorkloadReason.COMPLETED)]
+    for event in reports:
+        cmo.fold(event)
+    log += cmo.decide(at(1))
+    recovered = core(*reversed(log), *reports, *jobs, *world)
+    for hour in (2, 24, 48):
+        assert recovered.decide(at(hour)) == cmo.decide(at(hour))
