@@ -1,34 +1,21 @@
-"""The values of resource management at a site: what a job demands, a tenant's quota, who holds what until when."""
+"""The values of resource management at a site: what a job demands, who holds what until when."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from solyx.events import DeviceRequest, JobAllocated, PodAssignment, Resources
-from solyx.events.event import Model, NonNegativeInt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from solyx.events import JobSpec
 
 WHOLE = 1000
 """The share of a whole device, in thousandths."""
 IMMINENT = float("-inf")
 """The estimated end of a workload that was told to stop: as good as now."""
-
-
-class Quota(Model, frozen=True, kw_only=True):
-    """The most that one tenant holds at one site; None: unlimited."""
-
-    cpu_milli: NonNegativeInt | None = None
-    gpu_milli: NonNegativeInt | None = None  # accelerators of any kind
-
-
-Quotas: TypeAlias = "Mapping[str, Quota]"
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +30,11 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     def total_cpu_milli(self) -> int:
         """Of all pods."""
         return self.cpu_milli * self.parallelism
+
+    @property
+    def total_memory_bytes(self) -> int:
+        """Of all pods."""
+        return self.memory_bytes * self.parallelism
 
     @property
     def total_gpu_milli(self) -> int:
@@ -100,6 +92,7 @@ class Holding:
         "revision",
         "rows",
         "spots",
+        "suspendable",
         "tenant",
     )
 
@@ -110,6 +103,7 @@ class Holding:
         self.pods: tuple[PodAssignment, ...] = event.pods
         self.spots = spots
         self.priority, self.preemptible = spec.priority, spec.preemptible
+        self.suspendable = spec.suspendable
         self.duration_s = spec.duration_estimate_s
         self.decided_at_s = event.decided_at.timestamp()
         self.end_s = self.decided_at_s + self.duration_s  # estimated; Unix time

@@ -18,7 +18,7 @@ def role(settings: DrmSettings) -> Role:
     Raises:
         SettingsError: the quotas are wrong.
     """
-    quotas = settings.quotas_by_tenant()
+    quotas = settings.parsed_quotas()
     return Role(
         service="drm",
         inputs=(PLACEMENTS, SITES, ENERGY, ACTUATIONS),

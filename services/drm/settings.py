@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-import msgspec
+from pathlib import Path
 
-from services.drm.model import Quota
+from services.drm.quotas import QuotaError, Quotas, parse_quotas
 from solyx.settings import Settings, SettingsError
+
+_FORM = 'write JSON such as {"lab": {"cpu_milli": 64000, "gpu_milli": 8000}}, or a tree of cohorts: see services/drm/README.md'
 
 
 class DrmSettings(Settings, frozen=True, kw_only=True):
     """The shared settings and the quotas."""
 
-    quotas: str = ""  # JSON, tenant → most it holds at each site: {"lab": {"cpu_milli": 64000, "gpu_milli": 8000}}
+    quotas: str = ""  # JSON, tenant → most it holds at each site: {"lab": {"cpu_milli": 64000}}; or a tree of cohorts
+    quotas_file: str = ""  # the same in a file; only one of the two
 
-    def quotas_by_tenant(self) -> dict[str, Quota]:
-        """The quotas, parsed.
+    def parsed_quotas(self) -> Quotas:
+        """The quotas.
 
         Raises:
-            SettingsError: they are no JSON of that form.
+            SettingsError: they are no JSON of that form, or contradict themselves; the message names the field.
         """
-        if not self.quotas.strip():
-            return {}
+        if self.quotas.strip() and self.quotas_file:
+            msg = "SOLYX_DRM_QUOTAS and SOLYX_DRM_QUOTAS_FILE: set only one of them"
+            raise SettingsError(msg)
+        name, text = "SOLYX_DRM_QUOTAS", self.quotas
+        if self.quotas_file:
+            name = f"SOLYX_DRM_QUOTAS_FILE {self.quotas_file}"
+            try:
+                text = Path(self.quotas_file).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                msg = f"{name}: {error}; name a file that this process may read"
+                raise SettingsError(msg) from error
+        if not text.strip():
+            return Quotas()
         try:
-            return msgspec.json.decode(self.quotas, type=dict[str, Quota])
-        except msgspec.MsgspecError as error:
-            msg = (
-                f"SOLYX_DRM_QUOTAS: {error}; write JSON such as "
-                '{"lab": {"cpu_milli": 64000, "gpu_milli": 8000}}, see services/drm/README.md'
-            )
+            return parse_quotas(text)
+        except QuotaError as error:
+            msg = f"{name}: {error}; {_FORM}"
             raise SettingsError(msg) from error

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from services.drm.core import DrmCore
 from services.drm.core.capacity import Capacity
-from services.drm.core.reservation import choose_victims, reserve
-from services.drm.model import Quota
+from services.drm.core.queue import turn_of
+from services.drm.core.reservation import reserve
+from services.drm.core.victims import choose_victims
+from services.drm.core.waits import QuotaWaits
+from services.drm.quotas import Cohort, Quota, Quotas, Share
 from solyx.events import (
     AllocationDeferred,
     AllocationReason,
@@ -44,7 +47,28 @@ NODES = (
     node("c", cpu=8, memory_gib=16, gpus=2, model="T4"),
     node("d", cpu=16, memory_gib=16, gpus=4, model="A100"),
 )
-QUOTAS = {"small": Quota(cpu_milli=6000, gpu_milli=1500)}
+LIMITS = Quotas(tenants={"small": Quota(cpu_milli=6000, gpu_milli=1500)})
+COHORTS = Quotas(
+    cohorts={
+        "all": Cohort(cpu_milli=2000, gpu_milli=1000),
+        "labs": Cohort(
+            parent="all",
+            cpu_milli=Share(borrow=10000),
+            tenants={
+                "lab": Quota(cpu_milli=Share(guaranteed=8000, lend=5000), gpu_milli=2000, weight=2),
+                "small": Quota(
+                    cpu_milli=Share(guaranteed=4000, borrow=6000), gpu_milli=Share(guaranteed=1000, borrow=500)
+                ),
+            },
+        ),
+        "rest": Cohort(
+            parent="all",
+            reclaim="lower_priority",
+            tenants={"guests": Quota(cpu_milli=3000, gpu_milli=1000, memory_bytes=8 << 30)},
+        ),
+    }
+)
+documents = st.sampled_from([LIMITS, COHORTS])
 
 devices = st.sampled_from(
     [(), (), (gpu(0.3),), (gpu(0.5, models=("T4",)),), (gpu(),), (gpu(count=2),), (gpu(models=("A100",)), gpu(0.5))]
@@ -60,7 +84,7 @@ specs = st.builds(
     preemptible=st.booleans(),
 )
 picks = st.integers(0, 30)
-tenants = st.sampled_from(["small", "lab"])
+tenants = st.sampled_from(["small", "lab", "guests", "others"])
 steps = st.one_of(
     st.tuples(st.just("place"), specs, tenants, st.integers(0, 60)),
     st.tuples(st.just("place"), specs, tenants, st.just(0)),
@@ -82,8 +106,10 @@ steps = st.one_of(
 class Life:
     """Interprets steps against a ``World``, as a CMO and an actuator that keep their contracts would."""
 
+    quotas: Quotas = LIMITS
+
     def __post_init__(self) -> None:
-        self.world = World(*NODES, quotas=QUOTAS)
+        self.world = World(*NODES, quotas=self.quotas)
         self.placements: dict[str, JobPlaced] = {}  # the latest of each job
         self.withdrawn: set[tuple[str, int]] = set()
         self.ended: set[tuple[str, int]] = set()
@@ -189,7 +215,7 @@ class Life:
 
     def restart(self, kind, seed) -> None:
         self.decide()
-        self.world.core = DrmCore(QUOTAS)
+        self.world.core = DrmCore(self.quotas)
         for event in interleaved(self.world, seed, compacted=kind == "compacted"):
             self.world.core.fold(event)
         if kind == "log":
@@ -222,17 +248,17 @@ def interleaved(world: World, seed: int, *, compacted: bool = False):
 
 
 @FAST
-@given(st.lists(steps, max_size=40))
-def test_capacity_quotas_gangs_and_revisions_hold_whatever_happens(script) -> None:
-    life = Life()
+@given(st.lists(steps, max_size=40), documents)
+def test_capacity_quotas_gangs_and_revisions_hold_whatever_happens(script, quotas) -> None:
+    life = Life(quotas)
     life.run(script)  # the world objects to every wrong decision
     life.finish()
 
 
 @FAST
-@given(st.lists(steps, max_size=40))
-def test_every_withdrawn_placement_and_every_allocation_is_released_exactly_once(script) -> None:
-    life = Life()
+@given(st.lists(steps, max_size=40), documents)
+def test_every_withdrawn_placement_and_every_allocation_is_released_exactly_once(script, quotas) -> None:
+    life = Life(quotas)
     life.run(script)
     life.finish()
     released = life.world.released
@@ -242,9 +268,9 @@ def test_every_withdrawn_placement_and_every_allocation_is_released_exactly_once
 
 
 @FAST
-@given(st.lists(steps, max_size=30))
-def test_after_all_jobs_have_ended_everything_is_free_again(script) -> None:
-    life = Life()
+@given(st.lists(steps, max_size=30), documents)
+def test_after_all_jobs_have_ended_everything_is_free_again(script, quotas) -> None:
+    life = Life(quotas)
     life.run(script)
     life.finish()
     for number, whole in enumerate(NODES):
@@ -253,31 +279,31 @@ def test_after_all_jobs_have_ended_everything_is_free_again(script) -> None:
             memory_gib=whole.memory_bytes >> 30,
             devices=(gpu(models=(whole.devices[0].model,), count=whole.devices[0].count),) if whole.devices else (),
         )
-        life.world.tell(placed(f"probe-{number}", spec))
+        life.world.tell(placed(f"probe-{number}", spec, tenant="others"))
     assert len(allocations(life.world.decide())) == len(NODES)
     assert set(life.world.core._sites[SITE]._jobs) == {f"probe-{number}" for number in range(len(NODES))}
 
 
 @FAST
-@given(st.lists(steps, max_size=30), st.integers(0, 1000), st.integers(0, 1000))
-def test_replay_in_any_interleaving_decides_nothing_new(script, first, second) -> None:
-    life = Life()
+@given(st.lists(steps, max_size=30), st.integers(0, 1000), st.integers(0, 1000), documents)
+def test_replay_in_any_interleaving_decides_nothing_new(script, first, second, quotas) -> None:
+    life = Life(quotas)
     life.run(script)
     life.decide()
     for seed in (first, second):
-        core = DrmCore(QUOTAS)
+        core = DrmCore(quotas)
         for event in interleaved(life.world, seed):
             core.fold(event)
         assert core.decide(at(life.world.seconds)) == []
 
 
 @FAST
-@given(st.lists(st.tuples(specs, tenants), min_size=1, max_size=12), st.randoms(use_true_random=False))
-def test_events_of_different_jobs_commute(jobs, chance) -> None:
+@given(st.lists(st.tuples(specs, tenants), min_size=1, max_size=12), st.randoms(use_true_random=False), documents)
+def test_events_of_different_jobs_commute(jobs, chance, quotas) -> None:
     events = [placed(f"job-{n:02}", spec, tenant=tenant) for n, (spec, tenant) in enumerate(jobs)]
     shuffled = [observed(*NODES), *events]
     chance.shuffle(shuffled)
-    one, other = DrmCore(QUOTAS), DrmCore(QUOTAS)
+    one, other = DrmCore(quotas), DrmCore(quotas)
     for event in (observed(*NODES), *events):
         one.fold(event)
     for event in shuffled:
@@ -300,13 +326,17 @@ class SimpleAdmission:
         ahead = True
         while ahead:
             ahead, head, reasons = False, None, {}
-            waiting = sorted(
-                (entry for lane in self.queue.lanes() for entry in lane.entries if entry[1].alive), key=lambda e: e[0]
-            )
-            for _, job in waiting:
+            quotas = QuotaWaits(self.pool, now_s)
+            waiting = [job for lane in self.queue.lanes() for _, job in lane.entries if job.alive]
+            while waiting:
+                job = min(waiting, key=lambda job: turn_of(self.pool.accounts, job))
+                waiting.remove(job)
                 demand = job.demand
-                if self.pool.over_quota(job.placed.tenant, demand):
+                if obstacle := quotas.obstacle(job):
                     reasons[job] = DeferralReason.QUOTA
+                    if obstacle.before is None:
+                        for victim in quotas.wait(job)[1]:
+                            self.outcome.preempt(victim)
                 elif head is not None:
                     short = job.duration_s <= head.at_s - now_s
                     spots = (self.pool.free if short else self.pool.free.limited_by(head.extra)).place(demand)
@@ -314,10 +344,13 @@ class SimpleAdmission:
                         reasons[job] = DeferralReason.NO_CAPACITY
                         continue
                     self.outcome.allocate(job, spots, AllocationReason.BACKFILL)
+                    quotas.took(job)
                     head.took(demand, spots, until_s=now_s + job.duration_s)
                     ahead = True
                 elif spots := self.pool.free.place(demand):
-                    self.outcome.allocate(job, spots, AllocationReason.FITS)
+                    reason = AllocationReason.BACKFILL if quotas.goes_ahead(job) else AllocationReason.FITS
+                    self.outcome.allocate(job, spots, reason)
+                    quotas.took(job)
                 else:
                     head, reasons[job] = self.become_head(job)
         for job, reason in reasons.items():
@@ -339,10 +372,10 @@ def summary(decisions):
 
 
 @FAST
-@given(st.lists(steps, max_size=40))
-def test_the_fast_pass_decides_what_the_simple_one_decides(script) -> None:
-    life = Life()
-    twin = DrmCore(QUOTAS)
+@given(st.lists(steps, max_size=40), documents)
+def test_the_fast_pass_decides_what_the_simple_one_decides(script, quotas) -> None:
+    life = Life(quotas)
+    twin = DrmCore(quotas)
     site = twin._site(SITE)
     site._admission = SimpleAdmission(site._pool, site._queue, site)
     told = Counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.drm.core.site import SiteState
+from services.drm.quotas import Quotas
 from solyx.events import (
     NOWHERE,
     AllocationDeferred,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from services.drm.core.job import JobState
-    from services.drm.model import Quotas
 
 __all__ = ["DrmCore"]
 
@@ -32,8 +32,8 @@ class DrmCore:
     """All sites of one shard: whatever sites its events speak of. Sites are independent of each other."""
 
     def __init__(self, quotas: Quotas | None = None) -> None:
-        """``quotas`` by tenant, for each site; a tenant that is not there is unlimited."""
-        self._quotas: Quotas = quotas or {}
+        """A tenant that ``quotas`` do not name is unlimited."""
+        self._quotas = quotas or Quotas()
         self._sites: dict[str, SiteState] = {}
 
     def fold(self, event: Event) -> None:
@@ -71,7 +71,7 @@ class DrmCore:
     def _site(self, name: str) -> SiteState:
         site = self._sites.get(name)
         if site is None:
-            site = self._sites[name] = SiteState(name, self._quotas)
+            site = self._sites[name] = SiteState(name, self._quotas.at(name))
         return site
 
     def _learn(

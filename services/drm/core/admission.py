@@ -2,11 +2,13 @@
 
 The simple algorithm:
 
-1. Take the waiting jobs by priority (highest first), then submission, then id.
-2. A job whose tenant would exceed its quota waits; it holds up nobody.
+1. Of the waiting jobs take the next in turn: jobs within what is guaranteed to their tenant before those that borrow; then
+   the highest priority; then the tenant with the least weighted dominant share (``accounts.py``); then submission, then
+   id. Without cohorts only priority, submission and id count.
+2. A job whose quota does not let it start waits for that, and may have others stopped (``waits.py``, ``victims.py``).
 3. Until a job does not fit: a job that fits is admitted.
-4. The first job that does not fit is the head. If evicting preemptible jobs of lower priority makes it fit, the fewest
-   and lowest are told to stop. It gets the earliest reservation. One that no ready node could hold gets none.
+4. The first job that does not fit is the head. If stopping preemptible workloads makes it fit, the fewest and cheapest
+   are told to stop. It gets the earliest reservation. One that no ready node could hold gets none.
 5. After the head: a job is admitted if it does not delay the reservation.
 6. If anyone went ahead, look once more: the head's reservation may have moved to where others fit.
 
@@ -15,19 +17,22 @@ The pass is equal to it but looks at lanes (``queue.py``) and remembers what did
 
 from __future__ import annotations
 
-import heapq
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from services.drm.core.capacity import Capacity
-from services.drm.core.reservation import Reservation, choose_victims, reserve
+from services.drm.core.queue import Turns
+from services.drm.core.reservation import Reservation, reserve
+from services.drm.core.victims import choose_victims
+from services.drm.core.waits import QuotaWaits, quota_words
 from solyx.events import AllocationReason, DeferralReason
 
 if TYPE_CHECKING:
     from services.drm.core.pool import Pool
-    from services.drm.core.queue import Lane, Order, Queue, Waiting
+    from services.drm.core.queue import Lane, Queue, Waiting
+    from services.drm.core.waits import Obstacle
     from services.drm.model import Demand, Holding, Spot
 
 
@@ -53,21 +58,21 @@ class Admission:
     def __init__(self, pool: Pool, queue: Queue, outcome: Outcome) -> None:
         self._pool, self._queue, self._outcome = pool, queue, outcome
         self._reservation: Reservation | None = None
-        self._blocked: list[tuple[Lane, DeferralReason]] = []
+        self._blocked: list[tuple[Lane, DeferralReason, Waiting | None]] = []  # and whom it would delay
         self._ahead = False  # whether this pass let anybody go ahead of the head
 
     def admit(self, now_s: float) -> None:
         """Admit until nothing more can be, then say why the others wait."""
         if self._pool.inventory is None:
-            self._blocked = [(lane, DeferralReason.SITE_UNKNOWN) for lane in self._queue.lanes()]
+            self._blocked = [(lane, DeferralReason.SITE_UNKNOWN, None) for lane in self._queue.lanes()]
         else:
             self._ahead = True
             while self._ahead:
                 self._pass(now_s)
-        for lane, reason in self._blocked:
+        for lane, reason, before in self._blocked:
             untold = lane.untold(reason)
             if untold:
-                detail = self._detail(lane, reason)
+                detail = self._detail(lane, untold[0], reason, before)
                 for waiting in untold:
                     self._outcome.defer(waiting, reason, detail)
         self._blocked = []
@@ -76,22 +81,39 @@ class Admission:
         self._ahead = False
         self._blocked = []
         head: Reservation | None = None
-        turns: list[tuple[Order, Lane, int]] = []
+        turns, quotas = Turns(self._pool.accounts), QuotaWaits(self._pool, now_s)
         for lane in self._queue.lanes():
-            _queue_turn(turns, lane, lane.first())
-        while turns:
-            _, lane, position = heapq.heappop(turns)
+            turns.push(lane, lane.first())
+        while (turn := turns.pop()) is not None:
+            lane, position = turn
             waiting = lane.entries[position][1]
-            if self._pool.over_quota(lane.tenant, lane.demand) is not None:
-                self._blocked.append((lane, DeferralReason.QUOTA))
+            if (obstacle := quotas.obstacle(waiting)) is not None:
+                turns.push(lane, self._wait_for_quota(waiting, lane, position, obstacle, quotas))
             elif head is not None:
-                _queue_turn(turns, lane, self._go_ahead(waiting, lane, position, head, now_s))
+                turns.push(lane, self._go_ahead(waiting, lane, position, head, quotas, now_s))
             elif (spots := self._place(lane)) is not None:
-                self._outcome.allocate(waiting, spots, AllocationReason.FITS)
-                _queue_turn(turns, lane, lane.first(position))
+                ahead = quotas.goes_ahead(waiting)
+                self._outcome.allocate(waiting, spots, AllocationReason.BACKFILL if ahead else AllocationReason.FITS)
+                quotas.took(waiting)
+                turns.push(lane, lane.first(position))
             else:
                 head = self._become_head(waiting, lane)
         self._reservation = head
+
+    def _wait_for_quota(
+        self, waiting: Waiting, lane: Lane, position: int, obstacle: Obstacle, quotas: QuotaWaits
+    ) -> int | None:
+        """It waits for quota; returns the position of the lane's next to look at."""
+        if obstacle.before is None:
+            promised, victims = quotas.wait(waiting)
+            for victim in victims:
+                self._outcome.preempt(victim)
+            further = lane.first(position + 1) if promised else None
+        else:
+            further = lane.first_within(obstacle.within_s, position + 1)
+        if further is None or obstacle.before is None:
+            self._blocked.append((lane, DeferralReason.QUOTA, obstacle.before))
+        return further
 
     def _place(self, lane: Lane) -> tuple[Spot, ...] | None:
         """Places in what is free now."""
@@ -102,7 +124,9 @@ class Admission:
             lane.fit.unfit_since = self._pool.growth
         return spots
 
-    def _go_ahead(self, waiting: Waiting, lane: Lane, position: int, head: Reservation, now_s: float) -> int | None:
+    def _go_ahead(
+        self, waiting: Waiting, lane: Lane, position: int, head: Reservation, quotas: QuotaWaits, now_s: float
+    ) -> int | None:
         """Admit a job beside the reservation if it does not delay it; returns the position of the lane's next to look at."""
         window_s = head.at_s - now_s
         if waiting.duration_s <= window_s:
@@ -117,9 +141,10 @@ class Admission:
                 if shorter is not None:
                     return shorter
         if spots is None:
-            self._blocked.append((lane, DeferralReason.NO_CAPACITY))
+            self._blocked.append((lane, DeferralReason.NO_CAPACITY, None))
             return None
         self._outcome.allocate(waiting, spots, AllocationReason.BACKFILL)
+        quotas.took(waiting)
         head.took(lane.demand, spots, until_s=now_s + waiting.duration_s)
         self._ahead = True
         return lane.first(position)
@@ -131,9 +156,9 @@ class Admission:
             lane.fit.hopeless_since = pool.growth
         if lane.fit.hopeless_since == pool.growth:
             reason = DeferralReason.NO_CAPACITY if self._node_fits(lane.demand) else DeferralReason.NO_NODE_FITS
-            self._blocked.append((lane, reason))
+            self._blocked.append((lane, reason, None))
             return None
-        self._blocked.append((lane, DeferralReason.NO_CAPACITY))
+        self._blocked.append((lane, DeferralReason.NO_CAPACITY, None))
         known = self._reservation
         if known is not None and known.head is waiting and known.version == pool.version:
             return known
@@ -149,14 +174,14 @@ class Admission:
         """Whether any node, ready or not, holds one pod when it is empty."""
         return self._empty(np.ones_like(self._pool.free.open)).count(demand) > 0
 
-    def _detail(self, lane: Lane, reason: DeferralReason) -> str:
+    def _detail(self, lane: Lane, waiting: Waiting, reason: DeferralReason, before: Waiting | None) -> str:
         """Which figure must change, in words."""
         pool, demand = self._pool, lane.demand
         match reason:
             case DeferralReason.SITE_UNKNOWN:
                 return "no inventory of the site has been published yet"
             case DeferralReason.QUOTA:
-                return pool.over_quota(lane.tenant, demand) or ""
+                return _waits_for(before) if before is not None else quota_words(pool.accounts, waiting)
             case DeferralReason.NO_NODE_FITS:
                 return f"asks for {demand.words()}: no node of the site holds one such pod, even when it is empty"
             case DeferralReason.NO_CAPACITY:
@@ -170,6 +195,5 @@ class Admission:
         return f"{room}, but would delay {head.head.placed.job_id}, which is expected to start {at}"
 
 
-def _queue_turn(turns: list[tuple[Order, Lane, int]], lane: Lane, position: int | None) -> None:
-    if position is not None:
-        heapq.heappush(turns, (lane.entries[position][0], lane, position))
+def _waits_for(before: Waiting) -> str:
+    return f"its quota has room, but {before.placed.job_id} of {before.placed.tenant} waits for it and goes first"

@@ -91,6 +91,10 @@ class Inventory:
             view = self._views[key] = _View(key, self.layouts, self.width)
         return view
 
+    def totals(self) -> tuple[int, int, int]:
+        """CPU, memory and accelerators of all nodes, ready or not."""
+        return int(self.cpu.sum()), int(self.memory.sum()), int(self.devices.sum())
+
     def spots(self, pods: Sequence[PodAssignment]) -> tuple[Spot, ...]:
         """Pods in terms of this inventory; what it does not know is left out."""
         spots: list[Spot] = []

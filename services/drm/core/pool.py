@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.drm.core.accounts import Accounts
 from services.drm.core.capacity import Capacity, Inventory, Mask
 from services.drm.core.occupancy import Occupancy
-from services.drm.model import Holding, Quota
 
 if TYPE_CHECKING:
-    from services.drm.model import Demand, Quotas
+    from services.drm.model import Holding
+    from services.drm.quotas import SiteQuotas
     from solyx.events import SiteObserved
     from solyx.events.site import Node
-
-_NOTHING = Quota()
 
 
 class Pool:
@@ -26,8 +25,8 @@ class Pool:
     fit that did not before.
     """
 
-    def __init__(self, quotas: Quotas) -> None:
-        self._quotas = quotas
+    def __init__(self, quotas: SiteQuotas) -> None:
+        self.accounts = Accounts(quotas)
         self.version = 0
         self.growth = 0
         self.inventory: Inventory | None = None
@@ -35,7 +34,6 @@ class Pool:
         self.occupancy = Occupancy(0, 0)
         self.holdings: dict[str, Holding] = {}  # by job id
         self._nodes: tuple[Node, ...] = ()
-        self._used: dict[str, tuple[int, int]] = {}  # tenant → CPU and accelerators, in thousandths
         self._observed_at_s = float("-inf")
         self._lost = False
         self._lost_at_s = float("-inf")
@@ -58,6 +56,7 @@ class Pool:
         if self.inventory is None or self._nodes != event.nodes:
             self._nodes, self.inventory = event.nodes, Inventory(event.nodes)
             self._rebuild(self.inventory)
+            self.accounts.set_capacity(self.inventory.totals())
         self._reopen()
 
     def lose_nodes(self, holding: Holding, at_s: float, message: str) -> None:
@@ -105,7 +104,7 @@ class Pool:
             self.free.take(holding.demand, holding.spots)
             self.occupancy.add(holding)
         self.holdings[holding.job_id] = holding
-        self._use(holding, 1)
+        self.accounts.charge(holding, 1)
         self._changed(grown=False)
 
     def discharge(self, holding: Holding) -> None:
@@ -114,7 +113,7 @@ class Pool:
             self.free.give(holding.demand, holding.spots)
             self.occupancy.remove(holding)
         del self.holdings[holding.job_id]
-        self._use(holding, -1)
+        self.accounts.charge(holding, -1)
         self._changed(grown=True)
 
     def set_end(self, holding: Holding, end_s: float) -> None:
@@ -123,34 +122,6 @@ class Pool:
             holding.end_s = end_s
             self.occupancy.set_end(holding)
             self._changed(grown=False)
-
-    def _use(self, holding: Holding, sign: int) -> None:
-        cpu, gpu = self._used.get(holding.tenant, (0, 0))
-        demand = holding.demand
-        used = (cpu + sign * demand.total_cpu_milli, gpu + sign * demand.total_gpu_milli)
-        if any(used):
-            self._used[holding.tenant] = used
-        else:
-            self._used.pop(holding.tenant, None)
-
-    def used(self, tenant: str) -> tuple[int, int]:
-        """CPU and accelerators that a tenant holds, in thousandths."""
-        return self._used.get(tenant, (0, 0))
-
-    def over_quota(self, tenant: str, demand: Demand) -> str | None:
-        """Which quota the gang would break, in words, or None."""
-        quota = self._quotas.get(tenant, _NOTHING)
-        cpu, gpu = self.used(tenant)
-        asked = (
-            (cpu, demand.total_cpu_milli, quota.cpu_milli, "CPU"),
-            (gpu, demand.total_gpu_milli, quota.gpu_milli, "GPU"),
-        )
-        for used, more, limit, unit in asked:
-            if limit is not None and more and used + more > limit:
-                return (
-                    f"{tenant} holds {used / 1000:g} of its {limit / 1000:g} {unit} here and asks for {more / 1000:g}"
-                )
-        return None
 
     def _changed(self, *, grown: bool) -> None:
         self.version += 1

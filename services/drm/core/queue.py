@@ -3,6 +3,9 @@
 The simple structure is one list, sorted by priority, submission and id, of which every pass looks at every job. Equal to it,
 but independent of the queue's length: lanes of jobs that fit or do not fit together (same tenant, same demand). When the
 first of a lane does not fit, no other of the lane does, and all lanes of that demand are left alone until capacity grows.
+
+Turns go to jobs within what is guaranteed to their tenant before borrowers, then by priority, then to the tenant with the least
+weighted dominant share, then by age. Without cohorts only priority and age count (``accounts.py``).
 """
 
 from __future__ import annotations
@@ -12,27 +15,45 @@ import math
 from bisect import insort
 from typing import TYPE_CHECKING, TypeAlias
 
+from services.drm.core.accounts import amounts_of
 from services.drm.model import demand_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from services.drm.core.accounts import Account, Accounts
     from services.drm.core.job import JobState
-    from services.drm.model import Demand, Quotas
+    from services.drm.model import Demand
     from solyx.events import DeferralReason, JobPlaced
 
 Order: TypeAlias = tuple[int, float, str, int]
 """Priority (negated), submission (Unix time), job id, and a serial number that makes it unique."""
+Turn: TypeAlias = tuple[bool, int, float, float, str, int]
+"""Whether it borrows, priority (negated), weighted dominant share of its tenant, submission, job id, serial number."""
 
 
 class Waiting:
     """One placement that waits to be admitted."""
 
-    __slots__ = ("alive", "demand", "duration_s", "job", "lane", "order", "placed", "start_s")
+    __slots__ = (
+        "account",
+        "alive",
+        "amounts",
+        "demand",
+        "duration_s",
+        "job",
+        "lane",
+        "order",
+        "placed",
+        "preemptible",
+        "start_s",
+    )
 
-    def __init__(self, job: JobState, placed: JobPlaced, serial: int) -> None:
+    def __init__(self, job: JobState, placed: JobPlaced, serial: int, account: Account) -> None:
         spec = placed.spec
+        self.account, self.preemptible = account, spec.preemptible
         self.job, self.placed, self.demand = job, placed, demand_of(spec)
+        self.amounts = amounts_of(self.demand)
         self.order: Order = (-spec.priority, placed.submitted_at.timestamp(), placed.job_id, serial)
         self.start_s = placed.start_at.timestamp()
         self.duration_s = spec.duration_estimate_s
@@ -52,10 +73,10 @@ class Fit:
 
 
 class Lane:
-    """Waiting jobs of one demand, whose estimates are within a factor of two; of one tenant where it has a quota."""
+    """Waiting jobs of one account and demand, whose estimates are within a factor of two."""
 
-    def __init__(self, tenant: str, demand: Demand, fit: Fit) -> None:
-        self.tenant, self.demand, self.fit = tenant, demand, fit
+    def __init__(self, first: Waiting, fit: Fit) -> None:
+        self.account, self.demand, self.fit = first.account, first.demand, fit
         self.entries: list[tuple[Order, Waiting]] = []
         self.arrived: list[Waiting] = []  # in order of arrival: who has been told why it waits
         self.told: dict[DeferralReason, int] = {}  # how far into ``arrived``
@@ -111,20 +132,20 @@ class Lane:
 class Queue:
     """All who wait at one site. ``version`` grows when somebody comes or is taken back."""
 
-    def __init__(self, quotas: Quotas) -> None:
+    def __init__(self, accounts: Accounts) -> None:
         self.version = 0
-        self._quotas = quotas
+        self._accounts = accounts
         self._fits: dict[Demand, Fit] = {}
         self.length = 0  # waiting for admission; those before their start time are not counted
         self._serial = 0
         self._starts: list[tuple[float, int, Waiting]] = []
         self._left = 0  # of those before their start time, how many were taken back
-        self._lanes: dict[tuple[str, Demand, int], Lane] = {}
+        self._lanes: dict[tuple[str, Demand, bool, int], Lane] = {}
 
     def add(self, job: JobState, placed: JobPlaced) -> Waiting:
         """Wait for the start time first."""
         self._serial += 1
-        waiting = Waiting(job, placed, self._serial)
+        waiting = Waiting(job, placed, self._serial, self._accounts.of(placed.tenant))
         heapq.heappush(self._starts, (waiting.start_s, self._serial, waiting))
         return waiting
 
@@ -135,12 +156,13 @@ class Queue:
             if not waiting.alive:
                 self._left = max(self._left - 1, 0)
                 continue
-            tenant = waiting.placed.tenant if waiting.placed.tenant in self._quotas else ""
-            key = (tenant, waiting.demand, math.frexp(waiting.duration_s)[1])
+            account = waiting.account
+            firm = bool(account.parent) and not waiting.preemptible  # quotas treat them differently
+            key = (account.name, waiting.demand, firm, math.frexp(waiting.duration_s)[1])
             lane = self._lanes.get(key)
             if lane is None:
                 fit = self._fits.setdefault(waiting.demand, Fit())
-                lane = self._lanes[key] = Lane(tenant, waiting.demand, fit)
+                lane = self._lanes[key] = Lane(waiting, fit)
             lane.add(waiting)
             waiting.lane = lane
             self.length += 1
@@ -174,3 +196,39 @@ class Queue:
         for lane in self._lanes.values():
             lane.tidy()
         return self._lanes.values()
+
+
+class Turns:
+    """The lanes whose next job is still to be looked at in this pass; the next in turn comes first.
+
+    Equal to sorting anew before each choice: within a pass shares only grow and guarantees only fill, so a turn only moves back,
+    and it is enough to look again at the one that is first.
+    """
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._heap: list[tuple[Turn, int, Lane]] = []
+
+    def push(self, lane: Lane, position: int | None) -> None:
+        """Look at the job at this position of the lane, in its turn."""
+        if position is not None:
+            heapq.heappush(self._heap, (turn_of(self._accounts, lane.entries[position][1]), position, lane))
+
+    def pop(self) -> tuple[Lane, int] | None:
+        """Whose turn it is."""
+        while self._heap:
+            turn, position, lane = heapq.heappop(self._heap)
+            if self._accounts.fair:
+                now = turn_of(self._accounts, lane.entries[position][1])
+                if now != turn and self._heap and now > self._heap[0][0]:
+                    heapq.heappush(self._heap, (now, position, lane))
+                    continue
+            return lane, position
+        return None
+
+
+def turn_of(accounts: Accounts, waiting: Waiting) -> Turn:
+    """When it is this job's turn, as things are; the lowest is first."""
+    priority, submitted_s, job_id, serial = waiting.order
+    account = waiting.account
+    return accounts.borrows(account, waiting.amounts), priority, accounts.share(account), submitted_s, job_id, serial

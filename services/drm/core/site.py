@@ -23,7 +23,8 @@ from solyx.events import (
 
 if TYPE_CHECKING:
     from services.drm.core.queue import Waiting
-    from services.drm.model import Quotas, Spot
+    from services.drm.model import Spot
+    from services.drm.quotas import SiteQuotas
     from solyx.events import AllocationReason, DeferralReason, SiteObserved
 
 REMEMBERED_JOBS = 100_000
@@ -33,14 +34,14 @@ REMEMBERED_JOBS = 100_000
 class SiteState:
     """The nodes, the queue and the jobs of one site."""
 
-    def __init__(self, name: str, quotas: Quotas) -> None:
+    def __init__(self, name: str, quotas: SiteQuotas) -> None:
         self._name = name
         self._jobs: dict[str, JobState] = {}
         self._touched: dict[str, None] = {}  # jobs of which something was learned since the last decision, in order
         self._settled: dict[str, int] = {}  # jobs that are over here → their last revision
         self._unknown_holdings: set[str] = set()
         self._pool = Pool(quotas)
-        self._queue = Queue(quotas)
+        self._queue = Queue(self._pool.accounts)
         self._admission = Admission(self._pool, self._queue, self)
         self._decided_for = (-1, -1)
         self._now = datetime.min  # noqa: DTZ901 - replaced before anything is decided

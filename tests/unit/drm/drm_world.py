@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 
 from services.drm.core import DrmCore
-from services.drm.model import Quota
+from services.drm.quotas import RESOURCES, Quota, Quotas, Share
 from solyx.events import (
     AllocationDeferred,
     AllocationReleased,
@@ -143,9 +143,10 @@ def finished(placement: JobPlaced, outcome: str = "succeeded", *, seconds: float
 class World:
     """A core, everything it was told and said, and the books of what must be true."""
 
-    def __init__(self, *nodes: Node, quotas: dict[str, Quota] | None = None) -> None:
-        self.quotas = quotas or {}
-        self.core = DrmCore(self.quotas)
+    def __init__(self, *nodes: Node, quotas: dict[str, Quota] | Quotas | None = None) -> None:
+        document = quotas if isinstance(quotas, Quotas) else Quotas(tenants=quotas or {})
+        self.document, self.quotas = document, document.tenants
+        self.core = DrmCore(document)
         self.seconds = 0.0
         self.history: dict[str, list[Event]] = defaultdict(list)  # topic → events, in order
         self.nodes: dict[str, Node] = {}
@@ -210,6 +211,55 @@ class World:
         gpus = sum(a.spec.resources.gpu_milli * a.spec.parallelism for a in mine)
         assert quota.cpu_milli is None or cpu <= quota.cpu_milli, "CPU quota exceeded"
         assert quota.gpu_milli is None or gpus <= quota.gpu_milli, "GPU quota exceeded"
+
+        self._check_cohorts()
+
+    def _check_cohorts(self) -> None:
+        """Every tenant and cohort keeps its limits, and jobs that must not be stopped stay in what is guaranteed."""
+        for resource in RESOURCES:
+            held: Counter[str] = Counter()
+            firm: Counter[str] = Counter()
+            for allocation in self.running.values():
+                amount = getattr(allocation.spec.resources, resource) * allocation.spec.parallelism
+                held[allocation.tenant] += amount
+                firm[allocation.tenant] += amount * (not allocation.spec.preemptible)
+            for name, cohort in self.document.cohorts.items():
+                if not cohort.parent:
+                    total, used = self._check_cohort(name, resource, held, firm)
+                    assert used <= total or not self._named(name, resource), (
+                        f"cohort {name}: {resource} {used} of {total}"
+                    )
+
+    def _named(self, name: str, resource: str) -> bool:
+        """Whether anybody in the cohort names the resource."""
+        cohort = self.document.cohorts[name]
+        return any(getattr(quota, resource) is not None for quota in (cohort, *cohort.tenants.values())) or any(
+            self._named(child, resource) for child, c in self.document.cohorts.items() if c.parent == name
+        )
+
+    def _check_cohort(self, name: str, resource: str, held: Counter[str], firm: Counter[str]) -> tuple[int, int]:
+        """What the cohort has and uses, its members' own shares that they do not lend left out."""
+        cohort, figure = self.document.cohorts[name], getattr(self.document.cohorts[name], resource)
+        own = figure if isinstance(figure, Share) else Share(guaranteed=figure or 0)
+        total, used = own.guaranteed, 0
+        members: list[tuple[str, Share, int, int]] = []
+        for tenant, quota in cohort.tenants.items():
+            figure = getattr(quota, resource)
+            share = figure if isinstance(figure, Share) else Share(guaranteed=figure or 0)
+            members.append((tenant, share, share.guaranteed, held[tenant]))
+            if cohort.reclaim != "never" and self._named(name, resource):
+                assert firm[tenant] <= share.guaranteed, f"{tenant}: what must not be stopped is borrowed"
+        for child, its in self.document.cohorts.items():
+            if its.parent == name:
+                figure = getattr(its, resource)
+                share = figure if isinstance(figure, Share) else Share(guaranteed=figure or 0)
+                members.append((child, share, *self._check_cohort(child, resource, held, firm)))
+        for member, share, has, uses in members:
+            if share.borrow is not None and self._named(name, resource):
+                assert uses <= has + share.borrow, f"{member}: {resource} {uses}, may hold {has} + {share.borrow}"
+            kept = 0 if share.lend is None else max(0, has - share.lend)
+            total, used = total + has - kept, used + max(0, uses - kept)
+        return total, used
 
     def check_books(self, names: set[str]) -> None:
         """No more is in use on these nodes than they have."""

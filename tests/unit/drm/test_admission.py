@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from services.drm.model import Quota
+from services.drm.quotas import Quota
 from solyx.events import AllocationReason, DeferralReason
 from tests.unit.drm.drm_world import (
     World,

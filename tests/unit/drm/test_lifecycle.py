@@ -270,7 +270,7 @@ def test_nothing_starts_at_a_lost_site_and_what_was_there_is_gone_when_it_return
 
 
 def recovered(world: World, *topics: str, last_only: bool = False) -> DrmCore:
-    core = DrmCore(world.quotas)
+    core = DrmCore(world.document)
     for topic in topics:
         events = world.history[topic]
         for event in {event.key: event for event in events}.values() if last_only else events:
@@ -357,4 +357,4 @@ def test_a_job_that_is_over_is_forgotten() -> None:
     site = world.core._sites["north"]
     assert not site._jobs
     assert not site._pool.holdings
-    assert not site._pool._used
+    assert site._pool.accounts.of("lab").used == [0, 0, 0]

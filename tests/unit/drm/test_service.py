@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.drm import __main__ as entry
-from services.drm.model import Quota
+from services.drm.quotas import Quota, Quotas
 from services.drm.service import role
 from services.drm.settings import DrmSettings
 from solyx.bus.memory import MemoryBus
@@ -49,8 +49,9 @@ def wait_for(tail, count: int) -> list:
 def test_quotas_come_from_the_environment_as_json() -> None:
     text = '{"lab": {"cpu_milli": 64000, "gpu_milli": 8000}, "guests": {"gpu_milli": 0}}'
     settings = load(DrmSettings, "drm", {"SOLYX_DRM_QUOTAS": text})
-    assert settings.quotas_by_tenant() == {"lab": Quota(cpu_milli=64000, gpu_milli=8000), "guests": Quota(gpu_milli=0)}
-    assert DrmSettings().quotas_by_tenant() == {}
+    limits = {"lab": Quota(cpu_milli=64000, gpu_milli=8000), "guests": Quota(gpu_milli=0)}
+    assert settings.parsed_quotas() == Quotas(tenants=limits)
+    assert DrmSettings().parsed_quotas() == Quotas()
 
 
 @pytest.mark.parametrize("text", ["{", '{"lab": 5}', '{"lab": {"cpu_milli": -1}}', "[]"])

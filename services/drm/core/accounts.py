@@ -1,0 +1,265 @@
+"""Who holds how much of what is guaranteed to whom: the arithmetic of a tree of cohorts, one site.
+
+The concepts are Kueue's (kueue.sigs.k8s.io/docs/concepts/cohort): what a member does not keep to itself (its lending limit)
+counts as its cohort's; use beyond what it keeps is use of the cohort's, up to its borrowing limit; and so on up the tree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from services.drm.quotas import RESOURCES, Cohort, Quota, Reclaim, Share, SiteQuotas
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from services.drm.model import Demand, Holding
+
+Amounts: TypeAlias = tuple[int, int, int]
+"""CPU in thousandths, bytes of memory, accelerators in thousandths; in the order of ``RESOURCES``."""
+UNLIMITED: Final = 1 << 62
+
+
+class Tree:
+    """Accounts that lend to each other, directly or through cohorts. A tenant in no cohort is a tree of its own."""
+
+    def __init__(self) -> None:
+        self.accounts: list[Account] = []  # parents before their members
+        self.governed: tuple[int, ...] = ()  # the resources that anybody in it names
+        self.holdings: dict[str, Holding] = {}  # of all its tenants, by job id
+
+
+class Account:
+    """A tenant or a cohort. ``used`` of a cohort is what its members hold beyond what they keep to themselves."""
+
+    __slots__ = (
+        "borrow",
+        "firm",
+        "guaranteed",
+        "holdings",
+        "index",
+        "kept",
+        "lend",
+        "most",
+        "name",
+        "parent",
+        "reclaim",
+        "total",
+        "tree",
+        "used",
+        "weight",
+    )
+
+    def __init__(self, name: str, tree: Tree, parent: Account | None, quota: Quota | Cohort) -> None:
+        shares = [_share(quota, resource) for resource in RESOURCES]
+        self.name, self.tree, self.parent = name, tree, parent
+        self.index = len(tree.accounts)
+        tree.accounts.append(self)
+        tree.governed = tuple(
+            index for index in (0, 1, 2) if index in tree.governed or getattr(quota, RESOURCES[index]) is not None
+        )
+        self.weight = quota.weight if isinstance(quota, Quota) else 1.0
+        self.reclaim: Reclaim = quota.reclaim if isinstance(quota, Cohort) else parent.reclaim if parent else "never"
+        self.guaranteed = [share.guaranteed for share in shares]
+        self.total = self.guaranteed.copy()  # its own, and what its members lend
+        self.lend = [UNLIMITED if share.lend is None else share.lend for share in shares]
+        self.kept = [0, 0, 0]  # of the total, what others never get
+        self.borrow = [UNLIMITED if share.borrow is None else share.borrow for share in shares]
+        self.most = [0, 0, 0]  # what it holds when nobody else holds anything
+        self.used = [0, 0, 0]
+        self.firm = [0, 0, 0]  # what its jobs hold that must not be stopped
+        self.holdings: dict[str, Holding] = {}  # by job id
+
+
+class Use:
+    """What every account of a tree uses: as it is, or on a copy, as it would be."""
+
+    __slots__ = ("firm", "tree", "used")
+
+    def __init__(self, tree: Tree, *, copy: bool) -> None:
+        self.tree = tree
+        self.used = [account.used.copy() if copy else account.used for account in tree.accounts]
+        self.firm = [account.firm.copy() if copy else account.firm for account in tree.accounts]
+
+    def copy(self) -> Use:
+        """A copy, on which something may be tried."""
+        other = Use.__new__(Use)
+        other.tree = self.tree
+        other.used = [row.copy() for row in self.used]
+        other.firm = [row.copy() for row in self.firm]
+        return other
+
+    def add(self, account: Account, amounts: Amounts, sign: int, *, firm: bool) -> None:
+        """Charge a tenant, and its cohorts with what goes beyond what their members keep."""
+        used = self.used
+        for resource in (0, 1, 2):
+            delta = sign * amounts[resource]
+            at: Account | None = account
+            while delta and at is not None:
+                row, kept = used[at.index], at.kept[resource]
+                before = row[resource]
+                row[resource] = before + delta
+                delta = max(0, before + delta - kept) - max(0, before - kept)
+                at = at.parent
+        if firm:
+            row = self.firm[account.index]
+            for resource in (0, 1, 2):
+                row[resource] += sign * amounts[resource]
+
+    def room(self, account: Account, resource: int) -> int:
+        """How much more the account may hold."""
+        used = self.used[account.index][resource]
+        if account.parent is None:
+            return account.total[resource] - used
+        return max(0, account.kept[resource] - used) + min(
+            self.own_room(account, resource), self.room(account.parent, resource)
+        )
+
+    def own_room(self, account: Account, resource: int) -> int:
+        """How much of the cohort's it may still use, as far as its own limit goes."""
+        kept = account.kept[resource]
+        beyond = max(0, self.used[account.index][resource] - kept)
+        return account.total[resource] - kept + account.borrow[resource] - beyond
+
+    def short_of(self, account: Account, amounts: Amounts) -> int | None:
+        """The first resource of which the account may not hold so much more."""
+        for resource in account.tree.governed:
+            if amounts[resource] and amounts[resource] > self.room(account, resource):
+                return resource
+        return None
+
+    def too_firm(self, account: Account, amounts: Amounts) -> int | None:
+        """The first resource of which jobs that must not be stopped would hold more than is guaranteed."""
+        if account.parent is None or account.reclaim == "never":
+            return None
+        firm = self.firm[account.index]
+        for resource in account.tree.governed:
+            if amounts[resource] and firm[resource] + amounts[resource] > account.guaranteed[resource]:
+                return resource
+        return None
+
+    def admits(self, account: Account, amounts: Amounts, *, preemptible: bool) -> bool:
+        """Whether the quotas let the account hold so much more."""
+        if not account.tree.governed:
+            return True
+        if not preemptible and self.too_firm(account, amounts) is not None:
+            return False
+        return self.short_of(account, amounts) is None
+
+    def within(self, account: Account, amounts: Amounts) -> bool:
+        """Whether it stays in what is guaranteed to it."""
+        used = self.used[account.index]
+        for resource in account.tree.governed:
+            if amounts[resource] and used[resource] + amounts[resource] > account.guaranteed[resource]:
+                return False
+        return True
+
+    def over(self, account: Account) -> bool:
+        """Whether it holds more than is guaranteed to it."""
+        used, guaranteed = self.used[account.index], account.guaranteed
+        return any(used[resource] > guaranteed[resource] for resource in account.tree.governed)
+
+
+class Accounts:
+    """The accounts of a site's tenants.
+
+    ``fair``: there are cohorts, so turns go by weighted dominant share; else by priority and age alone, and
+    all tenants without a limit of their own share one account.
+    """
+
+    def __init__(self, quotas: SiteQuotas) -> None:
+        self.fair = bool(quotas.cohorts)
+        self._per_capacity = (0.0, 0.0, 0.0)
+        self._tenants: dict[str, Account] = {}
+        self._uses: dict[int, Use] = {}
+        cohorts: dict[str, Account] = {}
+        for name in quotas.cohorts:
+            _open_cohort(name, quotas.cohorts, cohorts)
+        for name, cohort in quotas.cohorts.items():
+            for tenant, quota in cohort.tenants.items():
+                self._tenants[tenant] = Account(tenant, cohorts[name].tree, cohorts[name], quota)
+        for tenant, quota in quotas.tenants.items():
+            self._tenants[tenant] = Account(tenant, Tree(), None, quota)
+        for account in (*cohorts.values(), *self._tenants.values()):
+            if account.parent is None:
+                _settle(account.tree)
+        self._others = None if self.fair else _open_other("")
+
+    def of(self, tenant: str) -> Account:
+        """The tenant's account."""
+        account = self._tenants.get(tenant, self._others)
+        if account is None:
+            account = self._tenants[tenant] = _open_other(tenant)
+        return account
+
+    def use(self, account: Account) -> Use:
+        """What the account's tree uses now."""
+        use = self._uses.get(id(account.tree))
+        if use is None:
+            use = self._uses[id(account.tree)] = Use(account.tree, copy=False)
+        return use
+
+    def set_capacity(self, capacity: Amounts) -> None:
+        """What the site has, of which dominant shares are parts."""
+        self._per_capacity = tuple(1.0 / amount if amount else 0.0 for amount in capacity)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def share(self, account: Account) -> float:
+        """Its dominant share over its weight; the same for all where there are no cohorts.
+
+        Ghodsi et al., "Dominant resource fairness", NSDI 2011, section 4.1 (algorithm 1) and section 4.3 (weights).
+        """
+        if not self.fair:
+            return 0.0
+        used, per = account.used, self._per_capacity
+        return max(used[0] * per[0], used[1] * per[1], used[2] * per[2]) / account.weight
+
+    def borrows(self, account: Account, amounts: Amounts) -> bool:
+        """Whether it would hold more than is guaranteed to it. Outside all cohorts nothing is, if there are any."""
+        return self.fair and (not account.tree.governed or not self.use(account).within(account, amounts))
+
+    def charge(self, holding: Holding, sign: int) -> None:
+        """Add or take back what an allocation holds."""
+        account = self.of(holding.tenant)
+        self.use(account).add(account, amounts_of(holding.demand), sign, firm=not holding.preemptible)
+        for holdings in (account.holdings, account.tree.holdings):
+            if sign > 0:
+                holdings[holding.job_id] = holding
+            else:
+                holdings.pop(holding.job_id, None)
+
+
+def amounts_of(demand: Demand) -> Amounts:
+    """Of all pods of a gang."""
+    return demand.total_cpu_milli, demand.total_memory_bytes, demand.total_gpu_milli
+
+
+def _share(quota: Quota | Cohort, resource: str) -> Share:
+    figure: int | Share | None = getattr(quota, resource)
+    return figure if isinstance(figure, Share) else Share(guaranteed=figure or 0)
+
+
+def _open_cohort(name: str, quotas: Mapping[str, Cohort], made: dict[str, Account]) -> Account:
+    """The account of a cohort, after those above it."""
+    if name not in made:
+        parent = quotas[name].parent
+        above = _open_cohort(parent, quotas, made) if parent else None
+        made[name] = Account(name, above.tree if above is not None else Tree(), above, quotas[name])
+    return made[name]
+
+
+def _open_other(tenant: str) -> Account:
+    """The account of a tenant that the quotas do not name."""
+    return Account(tenant, Tree(), None, Quota())
+
+
+def _settle(tree: Tree) -> None:
+    """Work out the figures that follow: what is kept, what there is in all, and the most that each may hold."""
+    for account in reversed(tree.accounts):
+        for resource in (0, 1, 2):
+            total = account.total[resource]
+            if account.parent is not None:
+                account.kept[resource] = max(0, total - account.lend[resource])
+                account.parent.total[resource] += total - account.kept[resource]
+    nothing = Use(tree, copy=True)
+    for account in tree.accounts:
+        account.most = [nothing.room(account, resource) for resource in (0, 1, 2)]

@@ -1,0 +1,215 @@
+"""Who waits for quota in one pass, and whom that holds up.
+
+The simple algorithm, for a job whose quota does not let it start, in its turn:
+
+1. If it could not start even if nobody else held anything, it holds up nobody.
+2. If what was told to stop, or is told now (``victims.py``), makes room, that room is promised to it: until it has started, nobody
+   later borrows in its tree of cohorts, and nobody later of its tenant starts.
+3. Else it gets a reservation as in ``reservation.py``, of quota: the first estimated end after which it may start. Others
+   of its tenant, and, for the first such job of a tree, all later borrowers, start only if they end by then or fit beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from services.drm.core.accounts import Use, amounts_of
+from services.drm.core.victims import choose_victims
+from services.drm.model import IMMINENT
+
+if TYPE_CHECKING:
+    from services.drm.core.accounts import Account, Accounts, Tree
+    from services.drm.core.pool import Pool
+    from services.drm.core.queue import Waiting
+    from services.drm.model import Holding
+
+NEVER = float("-inf")
+
+
+class Obstacle(NamedTuple):
+    """Why quotas keep a job waiting."""
+
+    before: Waiting | None  # whom it would delay; None: its quota is too small
+    within_s: float = NEVER  # a job that takes no longer than this would not
+
+
+class Hold:
+    """A job that waits for quota."""
+
+    def __init__(self, head: Waiting, accounts: Accounts) -> None:
+        self.head, self.promised = head, False
+        self._accounts = accounts
+        self._at_s = NEVER
+        self._after: Use | None = None  # what is used at that time, once the head has started
+
+    def lets(self, waiting: Waiting, now_s: float) -> bool:
+        """Whether a later job may start."""
+        if self.promised:
+            return False
+        if self._after is None:
+            self._look_ahead()
+        assert self._after is not None
+        if waiting.duration_s <= self._at_s - now_s:
+            return True
+        return self._after.admits(waiting.account, waiting.amounts, preemptible=waiting.preemptible)
+
+    def within_s(self, now_s: float) -> float:
+        """How long a job may take that does not fit beside the head."""
+        return NEVER if self.promised else self._at_s - now_s
+
+    def took(self, waiting: Waiting, now_s: float) -> None:
+        """A later job has started."""
+        if self._after is not None and now_s + waiting.duration_s > self._at_s:
+            self._after.add(waiting.account, waiting.amounts, 1, firm=not waiting.preemptible)
+
+    def _look_ahead(self) -> None:
+        head, tree = self.head, self.head.account.tree
+        after = self._after = Use(tree, copy=True)
+        for holding in sorted(tree.holdings.values(), key=lambda h: (h.end_s, h.job_id)):
+            if after.admits(head.account, head.amounts, preemptible=head.preemptible):
+                break
+            account = self._accounts.of(holding.tenant)
+            after.add(account, amounts_of(holding.demand), -1, firm=not holding.preemptible)
+            self._at_s = holding.end_s
+        after.add(head.account, head.amounts, 1, firm=not head.preemptible)
+
+
+class QuotaWaits:
+    """What one pass has to remember of those that wait for quota."""
+
+    def __init__(self, pool: Pool, now_s: float) -> None:
+        self._pool, self._accounts, self._now_s = pool, pool.accounts, now_s
+        self._by_account: dict[int, Hold] = {}
+        self._by_tree: dict[int, Hold] = {}
+        self._returning: dict[int, Hold] = {}  # by tree: room is promised
+        self._pending: dict[
+            int, Use
+        ] = {}  # by tree: use once whatever is told to stop has, and the promised have started
+
+    def obstacle(self, waiting: Waiting) -> Obstacle | None:
+        """What keeps it waiting, if anything does."""
+        account = waiting.account
+        tree = account.tree
+        if not tree.governed:
+            return None
+        use = self._accounts.use(account)
+        if not use.admits(account, waiting.amounts, preemptible=waiting.preemptible):
+            return Obstacle(None)
+        holds = [self._by_account.get(id(account))]
+        if (id(tree) in self._by_tree or id(tree) in self._returning) and not use.within(account, waiting.amounts):
+            holds += [self._by_tree.get(id(tree)), self._returning.get(id(tree))]
+        binding = [hold for hold in holds if hold is not None and not hold.lets(waiting, self._now_s)]
+        if not binding:
+            return None
+        return Obstacle(binding[0].head, min(hold.within_s(self._now_s) for hold in binding))
+
+    def goes_ahead(self, waiting: Waiting) -> bool:
+        """Whether somebody before it waits for quota of the same tree."""
+        return id(waiting.account.tree) in self._by_tree or id(waiting.account) in self._by_account
+
+    def wait(self, waiting: Waiting) -> tuple[bool, list[Holding]]:
+        """Its quota does not let it start: whether room is promised to it, and who has to stop for that."""
+        account, tree = waiting.account, waiting.account.tree
+        if is_hopeless(waiting):
+            return False, []
+        hold = Hold(waiting, self._accounts)
+        pending = self._pending_use(tree)
+        victims: list[Holding] = []
+        if not pending.admits(account, waiting.amounts, preemptible=waiting.preemptible):
+            victims = choose_victims(self._pool, waiting, pending)
+            hold.promised = bool(victims)
+        else:
+            hold.promised = True
+        self._by_account.setdefault(id(account), hold)
+        if not self._limited_by_itself(waiting):
+            self._by_tree.setdefault(id(tree), hold)
+        if hold.promised:
+            for victim in victims:
+                self._release(pending, victim)
+            pending.add(account, waiting.amounts, 1, firm=not waiting.preemptible)
+            self._returning.setdefault(id(tree), hold)
+        return hold.promised, victims
+
+    def took(self, waiting: Waiting) -> None:
+        """It was admitted."""
+        account, tree = waiting.account, waiting.account.tree
+        pending = self._pending.get(id(tree))
+        if pending is not None:
+            pending.add(account, waiting.amounts, 1, firm=not waiting.preemptible)
+        holds = {id(hold): hold for hold in (self._by_account.get(id(account)), self._by_tree.get(id(tree))) if hold}
+        for hold in holds.values():
+            hold.took(waiting, self._now_s)
+
+    def _pending_use(self, tree: Tree) -> Use:
+        pending = self._pending.get(id(tree))
+        if pending is None:
+            pending = self._pending[id(tree)] = Use(tree, copy=True)
+            for holding in tree.holdings.values():
+                if holding.end_s == IMMINENT:
+                    self._release(pending, holding)
+        return pending
+
+    def _release(self, use: Use, holding: Holding) -> None:
+        account = self._accounts.of(holding.tenant)
+        use.add(account, amounts_of(holding.demand), -1, firm=not holding.preemptible)
+
+    def _limited_by_itself(self, waiting: Waiting) -> bool:
+        """Whether it is the account's own limit that is too small, whatever the others of the tree hold."""
+        account = waiting.account
+        use = self._accounts.use(account)
+        if account.parent is None or (not waiting.preemptible and use.too_firm(account, waiting.amounts) is not None):
+            return True
+        row = use.used[account.index]
+        return any(
+            waiting.amounts[r] > max(0, account.kept[r] - row[r]) + use.own_room(account, r)
+            for r in account.tree.governed
+            if waiting.amounts[r]
+        )
+
+
+def is_hopeless(waiting: Waiting) -> bool:
+    """Whether its quota would be too small even if nobody held anything."""
+    account = waiting.account
+    firm = not waiting.preemptible and account.parent is not None and account.reclaim != "never"
+    return any(
+        waiting.amounts[r] > (min(account.most[r], account.guaranteed[r]) if firm else account.most[r])
+        for r in account.tree.governed
+        if waiting.amounts[r]
+    )
+
+
+def quota_words(accounts: Accounts, waiting: Waiting) -> str:
+    """Which figure of its quota must change."""
+    account = waiting.account
+    use = accounts.use(account)
+    firm = None if waiting.preemptible else use.too_firm(account, waiting.amounts)
+    if firm is not None:
+        return _firm_words(account, use, waiting, firm)
+    resource = use.short_of(account, waiting.amounts)
+    return "" if resource is None else _short_words(account, use, waiting, resource)
+
+
+_UNITS = ((1000, "CPU"), (2**30, "GiB"), (1000, "GPU"))
+
+
+def _short_words(account: Account, use: Use, waiting: Waiting, resource: int) -> str:
+    size, unit = _UNITS[resource]
+    tenant, asked = waiting.placed.tenant, f"{waiting.amounts[resource] / size:g}"
+    held, guaranteed = use.used[account.index][resource] / size, account.guaranteed[resource] / size
+    if account.parent is None:
+        return f"{tenant} holds {held:g} of its {guaranteed:g} {unit} here and asks for {asked}"
+    most = account.most[resource] / size
+    room = max(0, use.room(account, resource)) / size
+    return (
+        f"{tenant} asks for {asked} {unit} and holds {held:g}; {guaranteed:g} are guaranteed to it, it may hold {most:g} here at most, "
+        f"and its cohort {account.parent.name} has {room:g} left for it"
+    )
+
+
+def _firm_words(account: Account, use: Use, waiting: Waiting, resource: int) -> str:
+    size, unit = _UNITS[resource]
+    return (
+        f"{waiting.placed.tenant} asks for {waiting.amounts[resource] / size:g} {unit} for a job that is not preemptible and holds "
+        f"{use.firm[account.index][resource] / size:g} in such jobs, of {account.guaranteed[resource] / size:g} guaranteed to it; "
+        "only preemptible jobs may borrow"
+    )
