@@ -210,3 +210,9 @@ def only(decisions):
     """The one decision that was taken."""
     assert len(decisions) == 1, decisions
     return decisions[0]
+
+
+def placed_job(*extra, job=None, names=("a", "b"), **policy):
+    """A core in which one job is placed at once at `a`, and the placement."""
+    cmo = core(*flat(*names), *extra, job or submitted(max_delay=0), **policy)
+    return cmo, only(placements(cmo.decide(T0)))
