@@ -39,6 +39,7 @@ class WorkloadState(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     started_at: datetime | None = None  # None: it never ran
     ended_at: datetime | None = None
+    progress_s: float = 0.0  # work that a checkpoint keeps, of this run and those before it
 
 
 class Apply(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +63,7 @@ class Delete(msgspec.Struct, frozen=True, kw_only=True):
 
     job_id: str
     revision: int
+    grace_s: float = 0.0  # how long it may take to write its checkpoint before it is killed
 
 
 Command: TypeAlias = Apply | Delete

@@ -7,7 +7,9 @@ Fencing needs no lease: the revision on the object decides. A target refuses (``
 object, leaves an object of the same revision as it is, and remembers a deletion so that its revision can never start later.
 For Kubernetes that is a server-side apply with one field manager, the revision as an annotation and the object's
 resourceVersion as the precondition; ``observe`` with a cursor hands over what a background watch has buffered since that
-resourceVersion, and answers 410 Gone with a complete list.
+resourceVersion, and answers 410 Gone with a complete list. ``Delete.grace_s`` is a deletion's ``gracePeriodSeconds`` (whole
+seconds, rounded up; it takes the place of the pod's ``terminationGracePeriodSeconds``): the object stays, marked for deletion,
+until its containers have ended. ``WorkloadState.progress_s`` is what the workload's last checkpoint says in an annotation.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ class ClusterTarget(Protocol):
     def delete(self, workloads: Sequence[Delete]) -> Sequence[ClusterOutcome]:
         """Remove and fence workloads; one outcome each, in order, with the state in which the workload ended.
 
+        One that uses its grace period is applied with a state that has not ended: ``observe`` tells its end, and a repeat
+        never prolongs it.
         ``STALE``: the object has a higher revision and was left alone; nothing of this revision runs.
 
         Raises:

@@ -15,6 +15,7 @@ from solyx.events.codec import Envelope, Poison, Record, decode, decode_event, e
 from solyx.events.energy import EnergySeriesPublished, GridEventAnnounced
 from solyx.events.event import Event, WorkloadEvent
 from solyx.events.job import (
+    SIMULATED_CHECKPOINT_LABEL,
     SIMULATED_DURATION_LABEL,
     DataSet,
     DeviceRequest,
@@ -48,6 +49,7 @@ from solyx.events.site import DeviceGroup, FeedReported, LinkObserved, Node, Pow
 
 __all__ = [
     "NOWHERE",
+    "SIMULATED_CHECKPOINT_LABEL",
     "SIMULATED_DURATION_LABEL",
     "AllocationDeferred",
     "AllocationReason",

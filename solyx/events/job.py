@@ -84,6 +84,8 @@ class JobSpec(Model, frozen=True, kw_only=True):
 
 # A simulated cluster runs a workload for this label's seconds instead of the user's estimate.
 SIMULATED_DURATION_LABEL = "solyx.io/simulated-duration-s"
+# A suspendable workload of a simulated cluster takes this label's seconds to write its checkpoint when it is told to stop.
+SIMULATED_CHECKPOINT_LABEL = "solyx.io/simulated-checkpoint-s"
 
 
 class JobSubmitted(Event, frozen=True, kw_only=True):

@@ -105,8 +105,9 @@ class Site:
             case Apply():
                 self._applied(job, workload, outcome)
             case Delete():
-                workload.present = False
                 workload.observed(outcome.state or _stopped(outcome, workload.state))
+                # It may write its checkpoint first: then its end is observed, and a deletion once more leaves the fence.
+                workload.stopping = workload.present = workload.state is not None and not workload.state.phase.ended
             case _:
                 assert_never(command)
 
@@ -151,7 +152,7 @@ class Site:
                 continue
             for workload in job.workloads:
                 if workload.present and listed.get(job.job_id) != workload.revision:
-                    workload.present = False
+                    workload.present = workload.stopping = False
                     if workload.state is not None and not workload.state.phase.ended:
                         workload.state = None
                     self._changed[job.job_id] = None

@@ -35,6 +35,8 @@ class Workload:
     started_reported: bool = False
     end_reported: bool = False
     present: bool = False  # an object of this revision is believed to be on the cluster
+    grace_s: float = 0.0  # from being told to stop to being killed
+    stopping: bool = False  # told to stop; its end is to be observed
     leftover: bool = False  # found on the cluster although no allocation explains it
     state: WorkloadState | None = None  # as last observed
 
@@ -45,6 +47,8 @@ class Workload:
 
     def _reported(self, site: str, status: WorkloadStatus, state: WorkloadState, at: datetime) -> WorkloadReported:
         started = status == "started"
+        # What an allocation starts from is kept even if nothing of it ever ran, and whether or not its cluster knows.
+        kept_s = self.allocation.progress_s if self.allocation is not None and self.allocation.spec.suspendable else 0.0
         return WorkloadReported(
             job_id=state.job_id,
             tenant=self.tenant,
@@ -54,6 +58,7 @@ class Workload:
             reason=WorkloadReason.APPLIED if started else state.reason,
             message="" if started else state.message,
             started_at=state.started_at,
+            progress_s=max(kept_s, 0.0 if started else state.progress_s),
             at=at,
         )
 
@@ -116,6 +121,7 @@ class Job:
         if workload is None:
             return False
         workload.released = True
+        workload.grace_s = event.grace_s
         workload.tenant = event.tenant
         return True
 
@@ -147,6 +153,9 @@ class Job:
                 kept.append(workload)
         self.workloads = kept
 
+    def _stop(self, workload: Workload) -> Delete:
+        return Delete(job_id=self.job_id, revision=workload.revision, grace_s=workload.grace_s)
+
     def next_command(self) -> Command | None:
         """What the cluster is to do about this job now; None: nothing, or nothing before a report is published."""
         for position, workload in enumerate(self.workloads):
@@ -158,7 +167,7 @@ class Job:
             if workload.state is not None and workload.state.phase.ended:
                 return None  # its end is reported first
             if over:
-                return Delete(job_id=self.job_id, revision=workload.revision)
+                return None if workload.stopping else self._stop(workload)
             if workload.present or workload.allocation is None:
                 return None
             return Apply(allocation=workload.allocation)

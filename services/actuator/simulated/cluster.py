@@ -4,6 +4,8 @@ Nothing runs. What becomes of a workload is settled when it is applied (``course
 looks after they were due. The revision is checked inside the write transaction, so whichever of two actuators comes second
 sees what the first did. A deleted workload leaves its row behind, as the fence against its return. ``synchronous=OFF`` is
 enough: the file must survive the death of a process, not of the machine.
+
+A workload that is deleted with a grace period ends as soon as its checkpoint is written, or when the period is over (``work.py``).
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from urllib.parse import quote
 import msgspec
 
 from services.actuator.model import Apply, Changes, ClusterOutcome, Delete, Phase, Verdict, WorkloadState
-from services.actuator.simulated.course import Chance, Outage, Unacceptable, course, from_us, to_us
+from services.actuator.simulated.course import Chance, Outage, course, from_us, to_us
 from services.actuator.simulated.schema import prepare, snapshot, transaction
+from services.actuator.simulated.work import Checkpoints, Unacceptable, Work
 from solyx.bus.port import Transient
 from solyx.events import WorkloadReason
 
@@ -44,6 +47,7 @@ class _Row(NamedTuple):
     message: str
     started_us: int | None
     ended_us: int | None
+    kept_us: int
 
     def state(self) -> WorkloadState:
         return WorkloadState(
@@ -54,10 +58,21 @@ class _Row(NamedTuple):
             message=self.message,
             started_at=None if self.started_us is None else from_us(self.started_us),
             ended_at=None if self.ended_us is None else from_us(self.ended_us),
+            progress_s=self.kept_us / 1e6,
         )
 
 
 _COLUMNS = ", ".join(_Row._fields)
+_WORK = msgspec.json.Decoder(Work)
+
+
+class _Due(NamedTuple):
+    """How and when a workload will end if nobody interferes."""
+
+    us: int
+    phase: str
+    reason: str
+    kept_us: int
 
 
 def cluster_file(state_dir: Path, site: str) -> Path:
@@ -69,11 +84,18 @@ class SimulatedCluster:
     """A ``ClusterTarget`` that simulates one site. Calls may come from any thread, one at a time."""
 
     def __init__(
-        self, path: Path, clock: Clock, *, chance: Chance | None = None, outages: Iterable[Outage] = ()
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        chance: Chance | None = None,
+        checkpoints: Checkpoints | None = None,
+        outages: Iterable[Outage] = (),
     ) -> None:
         self._path = path
         self._clock = clock
         self._chance = chance or Chance()
+        self._checkpoints = checkpoints or Checkpoints()
         self._planned = tuple(outages)
         self._connection: sqlite3.Connection | None = None
         self._incarnation = ""
@@ -104,25 +126,38 @@ class SimulatedCluster:
         if row is not None and row.revision == revision:
             return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=row.state())
         try:
-            ahead = course(allocation, now_us=now_us, chance=self._chance, outages=outages)
+            ahead = course(
+                allocation, now_us=now_us, chance=self._chance, checkpoints=self._checkpoints, outages=outages
+            )
         except Unacceptable as error:
             return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.REJECTED, message=str(error))
         if row is not None:
-            _stop_run(db, row, now_us)
+            _kill_run(db, row, now_us)
         started_us = now_us if ahead.phase is Phase.RUNNING else None
-        run_id = None if started_us is None else _start_run(db, allocation, started_us)
-        new = _Row(job_id, revision, 1, run_id, ahead.phase, WorkloadReason.APPLIED, ahead.message, started_us, None)
-        _put(db, new, changed, due=(ahead.due_us, ahead.due_phase, ahead.due_reason))
+        run_id = None if started_us is None else _start_run(db, allocation, ahead.work, started_us)
+        new = _Row(
+            job_id=job_id,
+            revision=revision,
+            present=1,
+            run_id=run_id,
+            phase=ahead.phase,
+            reason=WorkloadReason.APPLIED,
+            message=ahead.message,
+            started_us=started_us,
+            ended_us=None,
+            kept_us=ahead.work.done_us,
+        )
+        _put(db, new, changed, due=_Due(ahead.due_us, ahead.due_phase, ahead.due_reason, ahead.due_kept_us))
         return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=new.state())
 
     def delete(self, workloads: Sequence[Delete]) -> list[ClusterOutcome]:
-        """Stop workloads and fence their revisions."""
+        """Stop workloads and fence their revisions; what uses its grace period is fenced when it has ended."""
         with self._write() as (db, now_us):
             changed = _last_change(db)
             outcomes: list[ClusterOutcome] = []
             for item in workloads:
                 changed += 1
-                outcomes.append(_delete(db, item.job_id, item.revision, now_us, changed))
+                outcomes.append(_delete(db, item, now_us, changed))
             return outcomes
 
     def observe(self, cursor: str | None) -> Changes:
@@ -160,14 +195,19 @@ class SimulatedCluster:
             until_us = now_us + round(down_s * 1e6)
             db.execute("INSERT INTO outages VALUES (?, ?, ?)", (node, now_us, until_us))
             victims = db.execute(
-                "SELECT DISTINCT w.job_id FROM workloads w JOIN runs r USING (run_id), json_each(r.pods) pod"
+                "SELECT DISTINCT w.job_id, w.started_us, w.due_kept_us, r.work"
+                " FROM workloads w JOIN runs r USING (run_id), json_each(r.pods) pod"
                 " WHERE w.due_us IS NOT NULL AND json_extract(pod.value, '$.node') = ?",
                 (node,),
             ).fetchall()
             lost = (now_us, Phase.FAILED, WorkloadReason.NODE_LOST, f"node {node} died")
             db.executemany(
-                "UPDATE workloads SET due_us = ?, due_phase = ?, due_reason = ?, message = ? WHERE job_id = ?",
-                [(*lost, job_id) for (job_id,) in victims],
+                "UPDATE workloads SET due_us = ?, due_phase = ?, due_reason = ?, message = ?, due_kept_us = ?"
+                " WHERE job_id = ?",
+                [
+                    (*lost, _WORK.decode(work).kept_when_killed(now_us - started_us, at_most_us=due_kept_us), job_id)
+                    for job_id, started_us, due_kept_us, work in victims
+                ],
             )
             _settle(db, now_us)
             return len(victims)
@@ -177,7 +217,7 @@ class SimulatedCluster:
         with self._write() as (db, now_us):
             row = _find(db, job_id)
             if row is not None and row.present:
-                _stop_run(db, row, now_us)
+                _kill_run(db, row, now_us)
                 db.execute("DELETE FROM workloads WHERE job_id = ?", (job_id,))
 
     def close(self) -> None:
@@ -229,10 +269,8 @@ def _find(db: sqlite3.Connection, job_id: str) -> _Row | None:
     return rows[0] if rows else None
 
 
-def _put(
-    db: sqlite3.Connection, row: _Row, changed: int, *, due: tuple[int, Phase, WorkloadReason] | None = None
-) -> None:
-    values = (*row, *(due or (None, None, None)), changed)
+def _put(db: sqlite3.Connection, row: _Row, changed: int, *, due: _Due | None = None) -> None:
+    values = (*row, *(due or (None, None, None, None)), changed)
     db.execute(f"INSERT OR REPLACE INTO workloads VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 - placeholders
 
 
@@ -252,26 +290,29 @@ def _entered_outages(db: sqlite3.Connection) -> list[Outage]:
 def _settle(db: sqlite3.Connection, now_us: int) -> None:
     """Enter every end that is due."""
     rows = db.execute(
-        "SELECT due_us, due_phase, due_reason, run_id, job_id FROM workloads WHERE due_us <= ? ORDER BY due_us",
+        "SELECT due_us, due_phase, due_reason, due_kept_us, run_id, job_id FROM workloads"
+        " WHERE due_us <= ? ORDER BY due_us",
         (now_us,),
     ).fetchall()
     if not rows:
         return
     changed = _last_change(db)
     db.executemany(
-        "UPDATE workloads SET phase = ?, reason = ?, ended_us = ?, changed = ?, due_us = NULL WHERE job_id = ?",
-        [(phase, why, due, changed + n, job) for n, (due, phase, why, _, job) in enumerate(rows, start=1)],
+        "UPDATE workloads SET phase = ?, reason = ?, ended_us = ?, kept_us = ?, changed = ?, due_us = NULL"
+        " WHERE job_id = ?",
+        [(phase, why, due, kept, changed + n, job) for n, (due, phase, why, kept, _, job) in enumerate(rows, start=1)],
     )
     db.executemany(
-        "INSERT INTO run_ends VALUES (?, ?, ?, ?)",
-        [(run_id, due_us, phase, reason) for due_us, phase, reason, run_id, _ in rows if run_id is not None],
+        "INSERT INTO run_ends VALUES (?, ?, ?, ?, ?)",
+        [(run_id, due_us, phase, why, kept) for due_us, phase, why, kept, run_id, _ in rows if run_id is not None],
     )
 
 
-def _start_run(db: sqlite3.Connection, allocation: JobAllocated, now_us: int) -> int:
+def _start_run(db: sqlite3.Connection, allocation: JobAllocated, work: Work, now_us: int) -> int:
     resources = allocation.spec.resources
     cursor = db.execute(
-        "INSERT INTO runs (job_id, revision, pods, cpu_milli, memory_bytes, started_us) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runs (job_id, revision, pods, cpu_milli, memory_bytes, started_us, work)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             allocation.job_id,
             allocation.revision,
@@ -279,41 +320,86 @@ def _start_run(db: sqlite3.Connection, allocation: JobAllocated, now_us: int) ->
             resources.cpu_milli,
             resources.memory_bytes,
             now_us,
+            msgspec.json.encode(work),
         ),
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid
 
 
-def _stop_run(db: sqlite3.Connection, row: _Row, now_us: int) -> None:
-    """End the run of an object that is about to be deleted or replaced."""
+def _work(db: sqlite3.Connection, run_id: int) -> Work:
+    return _WORK.decode(db.execute("SELECT work FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0])
+
+
+def _kill_run(db: sqlite3.Connection, row: _Row, now_us: int) -> None:
+    """End the run of an object that is replaced, or goes behind the actuator's back."""
     if row.run_id is not None and not Phase(row.phase).ended:
-        db.execute(
-            "INSERT INTO run_ends VALUES (?, ?, ?, ?)", (row.run_id, now_us, Phase.STOPPED, WorkloadReason.RELEASED)
-        )
+        assert row.started_us is not None
+        _end_run(db, row.run_id, now_us, _work(db, row.run_id).kept_when_killed(now_us - row.started_us))
 
 
-def _delete(db: sqlite3.Connection, job_id: str, revision: int, now_us: int, changed: int) -> ClusterOutcome:
+def _end_run(db: sqlite3.Connection, run_id: int, now_us: int, kept_us: int) -> None:
+    stopped = (run_id, now_us, Phase.STOPPED, WorkloadReason.RELEASED, kept_us)
+    db.execute("INSERT INTO run_ends VALUES (?, ?, ?, ?, ?)", stopped)
+
+
+def _delete(db: sqlite3.Connection, item: Delete, now_us: int, changed: int) -> ClusterOutcome:
+    job_id, revision = item.job_id, item.revision
     row = _find(db, job_id)
     if row is not None and row.revision > revision:
         message = f"refused: the cluster has seen revision {row.revision}"
         state = _last_run(db, job_id, revision)
         return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.STALE, message=message, state=state)
-    stopped = _Row(job_id, revision, 0, None, Phase.STOPPED, WorkloadReason.RELEASED, "", None, now_us)
-    if row is not None:
-        _stop_run(db, row, now_us)
-        if row.revision == revision:  # an end that came by itself stands, and so does an earlier deletion
-            end = row if Phase(row.phase).ended else stopped
-            stopped = end._replace(present=0, run_id=row.run_id, started_us=row.started_us)
+    fence = _Row(job_id, revision, 0, None, Phase.STOPPED, WorkloadReason.RELEASED, "", None, now_us, 0)
+    if row is None:
+        end = fence
+    elif row.revision < revision:
+        _kill_run(db, row, now_us)
+        end = fence
+    elif Phase(row.phase).ended:  # an end that came by itself stands, and so does an earlier deletion
+        end = row._replace(present=0)
+    elif row.run_id is None:
+        end = fence._replace(kept_us=row.kept_us)
+    else:
+        stopped = _stop(db, row, row.run_id, item.grace_s, now_us)
+        if stopped is None:
+            return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=row.state())
+        end = stopped
     if row is None or row.present or row.revision < revision:
-        _put(db, stopped, changed)
-    return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=stopped.state())
+        _put(db, end, changed)
+    return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=end.state())
+
+
+def _stop(db: sqlite3.Connection, row: _Row, run_id: int, grace_s: float, now_us: int) -> _Row | None:
+    """Tell a running workload to stop; None: it writes its checkpoint first, until its end is due.
+
+    One that was told before goes on writing, unless it is now to be killed sooner.
+    """
+    due_us, due_phase, due_kept_us = db.execute(
+        "SELECT due_us, due_phase, due_kept_us FROM workloads WHERE job_id = ?", (row.job_id,)
+    ).fetchone()
+    assert row.started_us is not None
+    work, grace_us, ran_us = _work(db, run_id), round(grace_s * 1e6), now_us - row.started_us
+    told = due_phase == Phase.STOPPED
+    kept_us = work.kept_when_killed(ran_us, at_most_us=due_kept_us) if told else work.kept_when_told(ran_us, grace_us)
+    stop_us = now_us + min(grace_us, work.write_us)
+    if stop_us > now_us:
+        if stop_us < due_us:  # else it ends by itself before, or has been told already
+            db.execute(
+                "UPDATE workloads SET due_us = ?, due_phase = ?, due_reason = ?, due_kept_us = ? WHERE job_id = ?",
+                (stop_us, Phase.STOPPED, WorkloadReason.RELEASED, kept_us, row.job_id),
+            )
+        return None
+    _end_run(db, run_id, now_us, kept_us)
+    return row._replace(
+        present=0, phase=Phase.STOPPED, reason=WorkloadReason.RELEASED, message="", ended_us=now_us, kept_us=kept_us
+    )
 
 
 def _last_run(db: sqlite3.Connection, job_id: str, revision: int) -> WorkloadState | None:
     """How a revision ended that was replaced by a higher one."""
     row = db.execute(
-        "SELECT r.job_id, r.revision, 0, r.run_id, e.phase, e.reason, '', r.started_us, e.ended_us"
+        "SELECT r.job_id, r.revision, 0, r.run_id, e.phase, e.reason, '', r.started_us, e.ended_us, e.kept_us"
         " FROM runs r JOIN run_ends e USING (run_id) WHERE r.job_id = ? AND r.revision = ? ORDER BY run_id DESC LIMIT 1",
         (job_id, revision),
     ).fetchone()

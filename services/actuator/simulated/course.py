@@ -6,14 +6,14 @@ Times are integers, microseconds of scenario time since 1970, so that an end and
 from __future__ import annotations
 
 import hashlib
-import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from services.actuator.model import Phase
-from solyx.events import SIMULATED_DURATION_LABEL, JobAllocated, WorkloadReason
+from services.actuator.simulated.work import Checkpoints, Work, work_of
+from solyx.events import JobAllocated, WorkloadReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,36 +63,20 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     due_us: int
     due_phase: Phase
     due_reason: WorkloadReason
+    due_kept_us: int  # work that will be kept then, by this run and those before it
+    work: Work
     message: str = ""
 
 
-class Unacceptable(Exception):  # noqa: N818 - says what the manifest is
-    """The manifest makes no sense; the message says what to correct."""
-
-
-def duration_us(allocation: JobAllocated) -> int:
-    """How long the workload runs.
-
-    Raises:
-        Unacceptable: the label is not a positive number of seconds.
-    """
-    label = allocation.spec.labels.get(SIMULATED_DURATION_LABEL)
-    try:
-        duration_s = allocation.spec.duration_estimate_s if label is None else float(label)
-    except ValueError:
-        duration_s = math.nan
-    if not 0 < duration_s < math.inf:
-        raise Unacceptable(f"label {SIMULATED_DURATION_LABEL}: {label!r} is not a positive number of seconds")
-    return max(1, round(duration_s * 1e6))
-
-
-def course(allocation: JobAllocated, *, now_us: int, chance: Chance, outages: Iterable[Outage]) -> Course:
+def course(
+    allocation: JobAllocated, *, now_us: int, chance: Chance, checkpoints: Checkpoints, outages: Iterable[Outage]
+) -> Course:
     """What becomes of a workload that is applied now.
 
     Raises:
         Unacceptable: the cluster refuses it for good.
     """
-    duration = duration_us(allocation)
+    work = work_of(allocation, checkpoints)
     nodes = {pod.node for pod in allocation.pods}
     ahead = [outage for outage in outages if outage.node in nodes and outage.until_us > now_us]
     for outage in ahead:
@@ -102,24 +86,11 @@ def course(allocation: JobAllocated, *, now_us: int, chance: Chance, outages: It
                 due_us=now_us + NODE_LOSS_DETECTED_S * 1_000_000,
                 due_phase=Phase.FAILED,
                 due_reason=WorkloadReason.NODE_LOST,
+                due_kept_us=work.done_us,
+                work=work,
                 message=f"node {outage.node} is down",
             )
-    point = chance.failure_point(allocation.job_id, allocation.revision)
-    if point is None:
-        end = Course(
-            phase=Phase.RUNNING,
-            due_us=now_us + duration,
-            due_phase=Phase.SUCCEEDED,
-            due_reason=WorkloadReason.COMPLETED,
-        )
-    else:
-        end = Course(
-            phase=Phase.RUNNING,
-            due_us=now_us + max(1, int(point * duration)),
-            due_phase=Phase.FAILED,
-            due_reason=WorkloadReason.EXIT_CODE,
-            message="exit code 1 (simulated)",
-        )
+    end = _own_end(work, now_us, chance.failure_point(allocation.job_id, allocation.revision))
     first = min(ahead, key=lambda outage: outage.from_us, default=None)
     if first is None or first.from_us >= end.due_us:
         return end
@@ -128,5 +99,30 @@ def course(allocation: JobAllocated, *, now_us: int, chance: Chance, outages: It
         due_us=first.from_us,
         due_phase=Phase.FAILED,
         due_reason=WorkloadReason.NODE_LOST,
+        due_kept_us=work.kept_when_killed(first.from_us - now_us),
+        work=work,
         message=f"node {first.node} died",
+    )
+
+
+def _own_end(work: Work, now_us: int, failure_point: float | None) -> Course:
+    """How it ends if its nodes live: ``failure_point`` is a fraction of the work that is left."""
+    if failure_point is None:
+        return Course(
+            phase=Phase.RUNNING,
+            due_us=now_us + work.run_us,
+            due_phase=Phase.SUCCEEDED,
+            due_reason=WorkloadReason.COMPLETED,
+            due_kept_us=work.kept_at_the_end,
+            work=work,
+        )
+    ran_us = work.restart_us + max(1, int(failure_point * work.left_us))
+    return Course(
+        phase=Phase.RUNNING,
+        due_us=now_us + ran_us,
+        due_phase=Phase.FAILED,
+        due_reason=WorkloadReason.EXIT_CODE,
+        due_kept_us=work.kept_when_killed(ran_us),
+        work=work,
+        message="exit code 1 (simulated)",
     )

@@ -43,13 +43,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None  # None: still running (or ended, and nobody has looked since)
     phase: Phase
     reason: WorkloadReason
+    from_s: float = 0.0  # work that earlier runs had done and kept
+    whole_s: float = 0.0  # the job's whole work
+    kept_s: float = 0.0  # work that a checkpoint kept at its end, of this run and those before it
 
 
 def run_log(path: Path) -> list[Run]:
     """All runs in a cluster's file, by start."""
     with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=5)) as db:
         rows = db.execute(
-            "SELECT job_id, revision, pods, cpu_milli, memory_bytes, started_us, ended_us, phase, reason"
+            "SELECT job_id, revision, pods, cpu_milli, memory_bytes, started_us, ended_us, phase, reason,"
+            " json_extract(work, '$.done_us'), json_extract(work, '$.whole_us'), kept_us"
             " FROM runs LEFT JOIN run_ends USING (run_id) ORDER BY started_us, run_id"
         ).fetchall()
     return [
@@ -64,8 +68,11 @@ def run_log(path: Path) -> list[Run]:
             ended_at=None if ended_us is None else from_us(ended_us),
             phase=Phase(phase or Phase.RUNNING),
             reason=WorkloadReason(reason or WorkloadReason.APPLIED),
+            from_s=from_us_ / 1e6,
+            whole_s=whole_us / 1e6,
+            kept_s=(kept_us or 0) / 1e6,
         )
-        for job_id, revision, pods, cpu_milli, memory_bytes, started_us, ended_us, phase, reason in rows
+        for job_id, revision, pods, cpu_milli, memory_bytes, started_us, ended_us, phase, reason, from_us_, whole_us, kept_us in rows
     ]
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE workloads (          -- one row a job: its object, or the fence that a deletion left
@@ -26,9 +26,11 @@ CREATE TABLE workloads (          -- one row a job: its object, or the fence tha
   message TEXT NOT NULL,
   started_us INTEGER,
   ended_us INTEGER,
+  kept_us INTEGER NOT NULL,       -- work that a checkpoint keeps, of this run and those before it
   due_us INTEGER,                 -- when it will end; NULL: it has
   due_phase TEXT,
   due_reason TEXT,
+  due_kept_us INTEGER,
   changed INTEGER NOT NULL        -- grows with every change; the watch's cursor
 );
 CREATE INDEX workloads_due ON workloads (due_us) WHERE due_us IS NOT NULL;
@@ -41,14 +43,16 @@ CREATE TABLE runs (               -- the run log, append-only
   pods BLOB NOT NULL,             -- JSON: index, node and devices of each
   cpu_milli INTEGER NOT NULL,     -- of one pod
   memory_bytes INTEGER NOT NULL,  -- of one pod
-  started_us INTEGER NOT NULL
+  started_us INTEGER NOT NULL,
+  work BLOB NOT NULL              -- JSON: what was left to do
 );
 CREATE INDEX runs_job ON runs (job_id, revision);
 CREATE TABLE run_ends (
   run_id INTEGER PRIMARY KEY REFERENCES runs,
   ended_us INTEGER NOT NULL,
   phase TEXT NOT NULL,
-  reason TEXT NOT NULL
+  reason TEXT NOT NULL,
+  kept_us INTEGER NOT NULL
 );
 CREATE TRIGGER runs_stay BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;
 CREATE TRIGGER runs_last BEFORE DELETE ON runs BEGIN SELECT RAISE(ABORT, 'the run log is append-only'); END;

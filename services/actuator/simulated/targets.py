@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from services.actuator.simulated.work import Checkpoints
     from services.actuator.targets import ClusterTarget, NetworkTarget
     from solyx.clock import Clock
     from solyx.scenario import Scenario
@@ -24,9 +25,16 @@ class SimulatedTargets:
     """Makes and keeps the targets; a context that closes them."""
 
     def __init__(
-        self, state_dir: Path, clock: Clock, *, chance: Chance, outages: dict[str, tuple[Outage, ...]] | None = None
+        self,
+        state_dir: Path,
+        clock: Clock,
+        *,
+        chance: Chance,
+        checkpoints: Checkpoints | None = None,
+        outages: dict[str, tuple[Outage, ...]] | None = None,
     ) -> None:
         self._state_dir, self._clock, self._chance = state_dir, clock, chance
+        self._checkpoints = checkpoints
         self._outages = outages or {}
         self._clusters: dict[str, SimulatedCluster] = {}
         self._lock = threading.Lock()
@@ -40,6 +48,7 @@ class SimulatedTargets:
                     cluster_file(self._state_dir, site),
                     self._clock,
                     chance=self._chance,
+                    checkpoints=self._checkpoints,
                     outages=self._outages.get(site, ()),
                 )
             return self._clusters[site]

@@ -21,6 +21,7 @@ from services.actuator.simulated.course import Chance, Outage
 from services.actuator.workers import ClusterCalls
 from solyx.clock import ManualClock
 from solyx.events import (
+    SIMULATED_CHECKPOINT_LABEL,
     SIMULATED_DURATION_LABEL,
     AllocationReason,
     AllocationReleased,
@@ -50,14 +51,20 @@ def allocated(
     duration_s: float | str | None = None,
     cpu_milli: int = 1000,
     pods: int = 1,
+    suspendable: bool = False,
+    progress_s: float = 0.0,
+    checkpoint_s: float | str | None = None,
 ) -> JobAllocated:
     labels = {} if duration_s is None else {SIMULATED_DURATION_LABEL: str(duration_s)}
+    if checkpoint_s is not None:
+        labels[SIMULATED_CHECKPOINT_LABEL] = str(checkpoint_s)
     spec = JobSpec(
         name=job,
         image="registry/image:1",
         resources=Resources(cpu_milli=cpu_milli),
         duration_estimate_s=100.0,
         parallelism=pods,
+        suspendable=suspendable,
         labels=labels,
     )
     device = DeviceAssignment(model="A100", index=0, share_milli=500)
@@ -69,16 +76,22 @@ def allocated(
         revision=revision,
         pods=tuple(PodAssignment(index=index, node=node, devices=(device,)) for index in range(pods)),
         reason=AllocationReason.FITS,
+        progress_s=progress_s,
         submitted_at=START,
         decided_at=START,
     )
 
 
 def released(
-    job: str = "job", revision: int = 1, reason: ReleaseReason = ReleaseReason.WITHDRAWN, *, site: str = SITE
+    job: str = "job",
+    revision: int = 1,
+    reason: ReleaseReason = ReleaseReason.WITHDRAWN,
+    *,
+    site: str = SITE,
+    grace_s: float = 0.0,
 ) -> AllocationReleased:
     return AllocationReleased(
-        job_id=job, tenant="tenant", site=site, revision=revision, reason=reason, decided_at=START
+        job_id=job, tenant="tenant", site=site, revision=revision, reason=reason, grace_s=grace_s, decided_at=START
     )
 
 

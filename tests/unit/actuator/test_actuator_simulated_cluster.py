@@ -241,10 +241,10 @@ def _failing_for(job_id: str):
 
     real = module._start_run
 
-    def start_run(db: sqlite3.Connection, allocation, now_us: int) -> int:
+    def start_run(db: sqlite3.Connection, allocation, work, now_us: int) -> int:
         if allocation.job_id == job_id:
             raise sqlite3.OperationalError("database or disk is full")
-        return real(db, allocation, now_us)
+        return real(db, allocation, work, now_us)
 
     return start_run
 
