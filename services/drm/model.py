@@ -67,6 +67,15 @@ def demand_of(spec: JobSpec) -> Demand:
     return _demand(spec.resources, spec.parallelism)
 
 
+LEAST_LEFT_S = 60.0
+"""A workload that has done more than its estimate is expected to need this long at least, or its whole estimate if that is less."""
+
+
+def left_s(spec: JobSpec, progress_s: float) -> float:
+    """How long a run is expected to take that goes on from ``progress_s``."""
+    return max(spec.duration_estimate_s - progress_s, min(spec.duration_estimate_s, LEAST_LEFT_S))
+
+
 class Spot(msgspec.Struct, frozen=True):
     """A place for one pod: the row of a node, and the columns of its devices with the share of each."""
 
@@ -104,7 +113,7 @@ class Holding:
         self.spots = spots
         self.priority, self.preemptible = spec.priority, spec.preemptible
         self.suspendable = spec.suspendable
-        self.duration_s = spec.duration_estimate_s
+        self.duration_s = left_s(spec, event.progress_s)
         self.decided_at_s = event.decided_at.timestamp()
         self.end_s = self.decided_at_s + self.duration_s  # estimated; Unix time
         self.rows: tuple[list[int], list[int]] = ([], [])  # where the occupancy table keeps its pods and devices

@@ -49,6 +49,7 @@ class ReleaseReason(StrEnum):
     FAILED = "failed"
     WITHDRAWN = "withdrawn"
     PREEMPTED = "preempted"
+    DRAINED = "drained"  # its node is to be empty
 
 
 class JobAllocated(WorkloadEvent, frozen=True, kw_only=True):

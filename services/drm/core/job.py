@@ -29,6 +29,7 @@ class JobState:
         "end_status",
         "ended",
         "finished",
+        "grace_s",
         "holding",
         "job_id",
         "never_held",
@@ -47,6 +48,7 @@ class JobState:
 
     def __init__(self, job_id: str, tenant: str) -> None:
         self.job_id, self.tenant = job_id, tenant
+        self.grace_s = 0.0  # of its spec: from being told to stop to being killed
         self.placed_revision = 0
         self.placed: JobPlaced | None = (
             None  # of that revision, while it may still be admitted; its spec is the largest part
@@ -73,12 +75,14 @@ class JobState:
 
     def on_placed(self, event: JobPlaced) -> None:
         """The CMO put the job here."""
+        self.grace_s = event.spec.grace_period_s
         if event.revision > self.placed_revision:
             self.placed_revision, self.placed = event.revision, event
             self._drop_placement()
 
     def on_withdrawn(self, event: PlacementWithdrawn) -> None:
         """The CMO took a placement back."""
+        self.grace_s = event.spec.grace_period_s
         self.withdrawn = max(self.withdrawn, event.revision)
         if event.revision > self.released:
             self.to_withdraw |= {event.revision}
@@ -91,6 +95,7 @@ class JobState:
 
     def on_allocated(self, event: JobAllocated) -> None:
         """An own decision, read back."""
+        self.grace_s = event.spec.grace_period_s
         if event.revision > self.allocated:
             self.allocated = event.revision
             self.holding = Holding(event)

@@ -38,6 +38,7 @@ class Pool:
         self._lost = False
         self._lost_at_s = float("-inf")
         self._lost_nodes: dict[str, float] = {}  # name → Unix time of the loss
+        self._draining: frozenset[str] = frozenset()  # names
 
     # --------------------------------------------------------------------------------------------------- inventory
 
@@ -53,6 +54,7 @@ class Pool:
         self._lost_nodes = {
             name: at_s for name, at_s in self._lost_nodes.items() if not (at_s < observed_at_s and name in back)
         }
+        self._draining = frozenset(node.name for node in event.nodes if node.draining)
         if self.inventory is None or self._nodes != event.nodes:
             self._nodes, self.inventory = event.nodes, Inventory(event.nodes)
             self._rebuild(self.inventory)
@@ -69,6 +71,10 @@ class Pool:
         for name in {node for node in nodes if node in words} or nodes:
             self._lost_nodes[name] = max(at_s, self._lost_nodes.get(name, at_s))
         self._reopen()
+
+    def must_leave(self, holding: Holding) -> bool:
+        """One of its nodes is to be empty, and it has not gone with its site."""
+        return not self.outlived(holding) and not self._draining.isdisjoint(pod.node for pod in holding.pods)
 
     def outlived(self, holding: Holding) -> bool:
         """The site was declared lost and fenced after this was allocated: nothing of it runs any more."""
@@ -91,6 +97,8 @@ class Pool:
         for name, at_s in self._lost_nodes.items():
             if name in self.inventory.rows and at_s >= self._observed_at_s:
                 is_open[self.inventory.rows[name]] = False
+        for name in self._draining:
+            is_open[self.inventory.rows[name]] = False
         self.free.open = is_open
         self._changed(grown=True)
 

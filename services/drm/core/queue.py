@@ -16,7 +16,7 @@ from bisect import insort
 from typing import TYPE_CHECKING, TypeAlias
 
 from services.drm.core.accounts import amounts_of
-from services.drm.model import demand_of
+from services.drm.model import demand_of, left_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ class Waiting:
         self.amounts = amounts_of(self.demand)
         self.order: Order = (-spec.priority, placed.submitted_at.timestamp(), placed.job_id, serial)
         self.start_s = placed.start_at.timestamp()
-        self.duration_s = spec.duration_estimate_s
+        self.duration_s = left_s(spec, placed.progress_s)
         self.lane: Lane | None = None  # None: its start time has not come
         self.alive = True  # False: admitted or taken back; queues drop it when they come across it
 

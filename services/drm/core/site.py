@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 REMEMBERED_JOBS = 100_000
 """Of how many jobs that are over the last revision is kept, so that a repeated placement starts nothing again."""
 
+_STOPS = frozenset({ReleaseReason.WITHDRAWN, ReleaseReason.PREEMPTED, ReleaseReason.DRAINED})
+"""Reasons for which a workload is told to stop; for the others it has ended."""
+
 
 class SiteState:
     """The nodes, the queue and the jobs of one site."""
@@ -55,6 +58,9 @@ class SiteState:
         self._pool.observe(event)
         if event.lost:
             self._touched.update(dict.fromkeys(self._pool.holdings))
+        else:
+            leaving = (job_id for job_id, holding in self._pool.holdings.items() if self._pool.must_leave(holding))
+            self._touched.update(dict.fromkeys(leaving))
 
     def learn(self, job_id: str, tenant: str, revision: int, fact: Callable[[JobState], None]) -> None:
         """Something about one job; what is older than what was settled is a repeat."""
@@ -98,6 +104,9 @@ class SiteState:
         """Make releases, charges and the queue agree with what is known of the job."""
         for revision, reason in job.due_releases():
             self._release(job, revision, reason)
+        holding = job.holding
+        if holding is not None and not job.stopping and self._pool.must_leave(holding):
+            self._release(job, holding.revision, ReleaseReason.DRAINED)
         self._settle_holding(job)
         placed = job.placed
         waiting = job.waiting
@@ -147,6 +156,7 @@ class SiteState:
                 site=self._name,
                 revision=revision,
                 reason=reason,
+                grace_s=job.grace_s if reason in _STOPS else 0.0,
                 decided_at=self._now,
             )
         )
@@ -165,6 +175,7 @@ class SiteState:
             pods=tuple(self._pod(index, spot) for index, spot in enumerate(spots)),
             reason=reason,
             waited_s=max(self._now_s - waiting.start_s, 0.0),
+            progress_s=placed.progress_s,
             submitted_at=placed.submitted_at,
             decided_at=self._now,
         )

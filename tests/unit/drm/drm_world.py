@@ -36,9 +36,25 @@ def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-def node(name: str, *, cpu: float = 8, memory_gib: int = 32, gpus: int = 0, model: str = "A100", ready: bool = True):
+def node(
+    name: str,
+    *,
+    cpu: float = 8,
+    memory_gib: int = 32,
+    gpus: int = 0,
+    model: str = "A100",
+    ready: bool = True,
+    draining: bool = False,
+) -> Node:
     devices = (DeviceGroup(model=model, count=gpus),) if gpus else ()
-    return Node(name=name, cpu_milli=int(cpu * 1000), memory_bytes=memory_gib * GIB, devices=devices, ready=ready)
+    return Node(
+        name=name,
+        cpu_milli=int(cpu * 1000),
+        memory_bytes=memory_gib * GIB,
+        devices=devices,
+        ready=ready,
+        draining=draining,
+    )
 
 
 def observed(*nodes: Node, seconds: float = 0, site: str = SITE, lost: bool = False) -> SiteObserved:
@@ -58,6 +74,7 @@ def job_spec(
     duration: float = 100,
     priority: int = 0,
     preemptible: bool = False,
+    grace: float = 30,
 ) -> JobSpec:
     return JobSpec(
         name="job",
@@ -67,6 +84,7 @@ def job_spec(
         parallelism=pods,
         priority=priority,
         preemptible=preemptible,
+        grace_period_s=grace,
     )
 
 
@@ -79,6 +97,7 @@ def placed(
     submitted: float = 0,
     tenant: str = "lab",
     site: str = SITE,
+    progress: float = 0,
 ) -> JobPlaced:
     return JobPlaced(
         job_id=job_id,
@@ -90,6 +109,7 @@ def placed(
         revision=revision,
         reason=PlacementReason.LEAST_COST,
         cost=CostBreakdown(),
+        progress_s=progress,
         decided_at=at(submitted),
     )
 
@@ -193,6 +213,7 @@ class World:
         assert len(event.pods) == event.spec.parallelism, "a part of a gang was admitted"
         for pod in event.pods:
             assert self.nodes[pod.node].ready, f"{pod.node} is not ready"
+            assert not self.nodes[pod.node].draining, f"{pod.node} is to be empty"
             for request in event.spec.resources.devices:
                 fitting = [
                     d
