@@ -1,0 +1,59 @@
+"""The simple algorithm that the fast admission of the DRM is equal to."""
+
+from services.drm.core.capacity import Capacity
+from services.drm.core.queue import turn_of
+from services.drm.core.reservation import reserve
+from services.drm.core.victims import choose_victims
+from services.drm.core.waits import QuotaWaits
+from solyx.events import AllocationReason, DeferralReason
+
+
+class SimpleAdmission:
+    """``services.drm.core.admission`` as its docstring states it: one sorted list, nothing remembered."""
+
+    def __init__(self, pool, queue, outcome) -> None:
+        self.pool, self.queue, self.outcome = pool, queue, outcome
+
+    def admit(self, now_s: float) -> None:
+        reasons = {}
+        ahead = True
+        while ahead:
+            ahead, head, reasons = False, None, {}
+            quotas = QuotaWaits(self.pool, now_s)
+            waiting = [job for lane in self.queue.lanes() for _, job in lane.entries if job.alive]
+            while waiting:
+                job = min(waiting, key=lambda job: turn_of(self.pool.accounts, job))
+                waiting.remove(job)
+                demand = job.demand
+                if obstacle := quotas.obstacle(job):
+                    reasons[job] = DeferralReason.QUOTA
+                    if obstacle.before is None:
+                        for victim in quotas.wait(job)[1]:
+                            self.outcome.preempt(victim)
+                elif head is not None:
+                    short = job.duration_s <= head.at_s - now_s
+                    spots = (self.pool.free if short else self.pool.free.limited_by(head.extra)).place(demand)
+                    if spots is None:
+                        reasons[job] = DeferralReason.NO_CAPACITY
+                        continue
+                    self.outcome.allocate(job, spots, AllocationReason.BACKFILL)
+                    quotas.took(job)
+                    head.took(demand, spots, until_s=now_s + job.duration_s)
+                    ahead = True
+                elif spots := self.pool.free.place(demand):
+                    reason = AllocationReason.BACKFILL if quotas.goes_ahead(job) else AllocationReason.FITS
+                    self.outcome.allocate(job, spots, reason)
+                    quotas.took(job)
+                else:
+                    head, reasons[job] = self.become_head(job)
+        for job, reason in reasons.items():
+            self.outcome.defer(job, reason, "")
+
+    def become_head(self, job):
+        inventory, is_open = self.pool.inventory, self.pool.free.open
+        if Capacity.empty(inventory, is_open).place(job.demand) is None:
+            anywhere = Capacity.empty(inventory, is_open | True).count(job.demand)
+            return None, DeferralReason.NO_CAPACITY if anywhere else DeferralReason.NO_NODE_FITS
+        for victim in choose_victims(self.pool, job):
+            self.outcome.preempt(victim)
+        return reserve(self.pool, job), DeferralReason.NO_CAPACITY
