@@ -19,6 +19,7 @@ from services.collector.service.energy import EnergySource
 from services.collector.service.feed import Feeds
 from services.collector.service.grid import GridSource
 from services.collector.service.http import open_session
+from services.collector.service.openadr import OpenAdrSource
 from services.collector.service.outlet import Outlet
 from services.collector.service.prometheus import poll
 from services.collector.service.replay import make_replay, play
@@ -123,6 +124,11 @@ async def collect(
         sources += [poll(one, feeds, session, located.directory) for one in collection.prometheus]
         sources += [feeds.run(EnergySource(one, session, located.directory)) for one in collection.energy]
         sources += [feeds.run(GridSource(one, session, located.directory)) for one in collection.grid]
+        for source in [OpenAdrSource(one, session, located.directory, bus) for one in collection.openadr]:
+            sources += [
+                _after(delivering, feeds.run(source)),
+                *([_after(delivering, source.report_back())] if source.reports else []),
+            ]
         async with asyncio.TaskGroup() as tasks:
             delivery = tasks.create_task(deliver())
             reading = [tasks.create_task(source) for source in sources]
@@ -164,6 +170,16 @@ async def _ensure_topics(bus: Bus) -> None:
         except Transient as error:
             log.warning("broker_unreachable", error=str(error))
             await asyncio.sleep(error.after_s)
+
+
+async def _after(happened: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Begin once it has happened."""
+    try:
+        await happened.wait()
+    except asyncio.CancelledError:
+        work.close()
+        raise
+    await work
 
 
 async def _drain(outlet: Outlet) -> None:

@@ -286,6 +286,53 @@ class GridFeed(Config, frozen=True, kw_only=True):
         _zone(self.timezone)
 
 
+class OpenAdrAuth(Config, frozen=True, kw_only=True):
+    """OAuth 2.0 client credentials."""
+
+    client_id: Text
+    client_secret: str = ""
+    client_secret_file: str = ""  # read anew for each token
+    token_url: str = ""  # empty: auth/token at the VTN
+    scope: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.client_secret) == bool(self.client_secret_file):
+            raise ValueError("needs exactly one of `client_secret` and `client_secret_file`")
+
+
+class OpenAdrSite(Config, frozen=True, kw_only=True):
+    """A site, and what the VTN calls it."""
+
+    site: Text
+    targets: tuple[Text, ...] = ()  # names that an event may target, besides the site's and the resource's
+    resource: str = ""  # its name in reports; empty: the site's
+    simple_caps_w: Annotated[tuple[NonNegative, ...], msgspec.Meta(max_length=3)] = ()  # of SIMPLE levels 1, 2, 3
+
+
+class OpenAdrFeed(Config, frozen=True, kw_only=True):
+    """A VTN of OpenADR 3 that we are a VEN of."""
+
+    name: Name
+    url: Text  # up to the paths of the specification, such as https://vtn.example/openadr3/3.1.0
+    version: Literal["3.0", "3.1"] = "3.1"  # how reports are written; events of both are read
+    auth: OpenAdrAuth | None = None
+    program: str = ""  # by name; empty: every program that the VTN shows us
+    ven_name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] = "solyx"
+    sites: Annotated[tuple[OpenAdrSite, ...], msgspec.Meta(min_length=1)]
+    power_unit: Literal["w", "kw", "mw"] = "kw"  # where neither event nor program names one
+    reports: bool = True
+    every_s: Positive = 30.0
+    stale_after_s: Positive = 300.0
+    http: Http = Http()
+
+    def __post_init__(self) -> None:
+        names = [entry.site for entry in self.sites]
+        if len(set(names)) < len(names):
+            raise ValueError("a site stands twice in `sites`. Put its targets into one entry")
+        if self.auth is not None and self.http.auth != Auth():
+            raise ValueError("both `auth` and `http.auth`. Keep `auth`: the VTN's token takes the same header")
+
+
 class DeviceEntry(Config, frozen=True, kw_only=True):
     """Equal accelerators of one machine."""
 
@@ -345,10 +392,11 @@ class Collection(Config, frozen=True, kw_only=True):
     sites: tuple[SiteEntry, ...] = ()
     energy: tuple[EnergyFeed, ...] = ()
     grid: tuple[GridFeed, ...] = ()
+    openadr: tuple[OpenAdrFeed, ...] = ()
     max_backoff_s: Positive = 300.0  # longest pause between two attempts at a feed that fails
 
     def __post_init__(self) -> None:
-        for key in ("prometheus", "sites", "energy", "grid"):
+        for key in ("prometheus", "sites", "energy", "grid", "openadr"):
             _distinct(key, [feed.name for feed in getattr(self, key)])
 
 

@@ -162,6 +162,17 @@ class GridBook:
         self._cancel_when_absent = cancel_when_absent
         self._known: dict[tuple[str, str], Listed] = {}
 
+    def recall(self, event: GridEventAnnounced) -> None:
+        """Know what an earlier process announced."""
+        self._known[event.site, event.event_id] = Listed(
+            event_id=event.event_id,
+            site=event.site,
+            start=event.start,
+            end=event.end,
+            power_cap_w=event.power_cap_w,
+            status=event.status,
+        )
+
     def changes(self, listed: Iterable[Listed], now: datetime) -> list[GridEventAnnounced]:
         """Events that are new or differ. One that was over before we first saw it is history, and left out."""
         current = {(event.site, event.event_id): event for event in listed}

@@ -30,9 +30,10 @@ log = get_logger()
 class FeedError(Exception):
     """The source cannot be read now; it may be later."""
 
-    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+    def __init__(self, message: str, *, retry_after_s: float = 0.0, status: int = 0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.status = status  # of the HTTP answer; 0: there was none
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""HTTP sources: one GET with authentication, TLS, a bounded time and a bounded answer; whatever fails is a ``FeedError``."""
+"""HTTP sources: one request with authentication, TLS, a bounded time and a bounded answer; whatever fails is a ``FeedError``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import aiohttp
 from services.collector.service.feed import FeedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from services.collector.model import Auth, Http, Tls
@@ -34,22 +35,35 @@ class HttpSource:
         Raises:
             FeedError: there is none, in time and of a bearable size.
         """
+        return await self.send("GET", url)
+
+    async def send(
+        self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """The body of a 200 or 201 answer; a ``body`` is JSON unless ``headers`` say otherwise.
+
+        Raises:
+            FeedError: there is none, in time and of a bearable size.
+        """
         timeout = aiohttp.ClientTimeout(total=self._http.timeout_s)
         try:
-            headers = {
+            sent = {
+                **({} if body is None else {"Content-Type": "application/json"}),
                 **self._http.headers,
                 **await asyncio.to_thread(_authorization, self._http.auth, self._directory),
+                **(headers or {}),
             }
             if self._ssl is None:
                 self._ssl = await asyncio.to_thread(_ssl_context, self._http.tls, self._directory)
-            async with self._session.get(
-                url, headers=headers, ssl=self._ssl, timeout=timeout, allow_redirects=False
+            async with self._session.request(
+                method, url, data=body, headers=sent, ssl=self._ssl, timeout=timeout, allow_redirects=False
             ) as answer:
-                if answer.status != 200:
+                if answer.status not in (200, 201):
                     text = (await answer.content.read(4 * _SHOWN)).decode(errors="replace")[:_SHOWN]
                     retry_after = answer.headers.get("Retry-After", "")
                     after_s = float(retry_after) if retry_after.isdecimal() else 0.0
-                    raise FeedError(f"{answer.status} {answer.reason}: {text}", retry_after_s=after_s)
+                    message = f"{answer.status} {answer.reason}: {text}"
+                    raise FeedError(message, retry_after_s=after_s, status=answer.status)
                 return await self._body(answer)
         except TimeoutError as error:
             raise FeedError(f"no answer within {self._http.timeout_s:g} s") from error
