@@ -1,12 +1,14 @@
 """Builders of the events that the gateway's read model folds; shared by its unit, property and integration tests."""
 
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 
 from solyx.events import (
     AllocationReason,
     AllocationReleased,
     Alternative,
     CostBreakdown,
+    DeferralCause,
     Event,
     FinishReason,
     JobAllocated,
@@ -14,12 +16,15 @@ from solyx.events import (
     JobPlaced,
     JobSpec,
     JobSubmitted,
+    PlacementDeferred,
     PlacementReason,
     PlacementWithdrawn,
     PodAssignment,
     Record,
     ReleaseReason,
     Resources,
+    Run,
+    Usage,
     WithdrawalReason,
     WorkloadReason,
     WorkloadReported,
@@ -42,7 +47,16 @@ def submitted(job: str = "j1", tenant: str = "acme", **fields: object) -> JobSub
     return JobSubmitted(job_id=job, tenant=tenant, spec=spec(**fields), submitted_at=at(0))
 
 
-def placed(job: str = "j1", revision: int = 1, site: str = "oslo", tenant: str = "acme") -> JobPlaced:
+def ran(revision: int = 1, site: str = "oslo", gpu_h: float = 2.0, ended: float | None = None) -> Run:
+    """A run that ended ``ended`` minutes after the start; 1 core, a tenth of a EUR and 1 kWh for each GPU-hour."""
+    end = revision + 0.5 if ended is None else ended
+    usage = Usage(cpu_h=1.0, gpu_h=gpu_h, energy_kwh=gpu_h, cost_eur=gpu_h / 10, carbon_kg=gpu_h / 2)
+    return Run(revision=revision, site=site, started_at=at(revision + 0.2), ended_at=at(end), usage=usage)
+
+
+def placed(
+    job: str = "j1", revision: int = 1, site: str = "oslo", tenant: str = "acme", *, runs: tuple[Run, ...] = ()
+) -> JobPlaced:
     return JobPlaced(
         job_id=job,
         tenant=tenant,
@@ -54,6 +68,7 @@ def placed(job: str = "j1", revision: int = 1, site: str = "oslo", tenant: str =
         reason=PlacementReason.LEAST_COST,
         cost=CostBreakdown(energy_eur=2.5, energy_kwh=30),
         alternative=Alternative(site="bergen", start_at=at(40), total_eur=3.0),
+        runs=runs,
         decided_at=at(revision),
     )
 
@@ -115,7 +130,13 @@ def withdrawn(job: str = "j1", revision: int = 1, site: str = "oslo", tenant: st
 
 
 def finished(
-    outcome: str = "succeeded", job: str = "j1", revision: int = 1, site: str = "oslo", tenant: str = "acme"
+    outcome: str = "succeeded",
+    job: str = "j1",
+    revision: int = 1,
+    site: str = "oslo",
+    tenant: str = "acme",
+    *,
+    runs: tuple[Run, ...] = (),
 ) -> JobFinished:
     reason = {"succeeded": FinishReason.COMPLETED, "cancelled": FinishReason.CANCELLED}.get(
         outcome, FinishReason.RETRIES_EXHAUSTED
@@ -127,7 +148,26 @@ def finished(
         revision=revision,
         outcome=outcome,  # type: ignore[arg-type]
         reason=reason,
+        usage=reduce(Usage.plus, (run.usage for run in runs)) if runs else None,
+        runs=runs,
         finished_at=at(revision + 0.7),
+    )
+
+
+def deferred(
+    job: str = "j1", revision: int = 0, reason: DeferralCause = DeferralCause.BUDGET, *, runs: tuple[Run, ...] = ()
+) -> PlacementDeferred:
+    return PlacementDeferred(
+        job_id=job,
+        tenant="acme",
+        revision=revision,
+        spec=spec(),
+        submitted_at=at(0),
+        reason=reason,
+        detail="acme has used 4 and planned 0 of its 4 gpu_h per day; this job needs 2",
+        until=at(720),
+        runs=runs,
+        decided_at=at(revision + 0.8),
     )
 
 
@@ -140,11 +180,11 @@ def life(job: str = "j1", tenant: str = "acme") -> list[Event]:
         reported("started", job, 1, "oslo", tenant),
         reported("failed", job, 1, "oslo", tenant),
         released(job, 1, "oslo", tenant),
-        placed(job, 2, "bergen", tenant),
+        placed(job, 2, "bergen", tenant, runs=(ran(1, "oslo"),)),
         allocated(job, 2, "bergen", tenant),
         reported("started", job, 2, "bergen", tenant),
         reported("succeeded", job, 2, "bergen", tenant),
-        finished("succeeded", job, 2, "bergen", tenant),
+        finished("succeeded", job, 2, "bergen", tenant, runs=(ran(1, "oslo"), ran(2, "bergen"))),
         released(job, 2, "bergen", tenant),
     ]
 

@@ -24,6 +24,7 @@ from services.gateway.store.jobs import JobStore
 from services.gateway.store.readmodel import ReadModel
 from services.gateway.store.schema import migrate
 from services.gateway.store.tenants import TenantStore
+from services.gateway.store.usage import UsageStore
 from solyx.bus.port import Transient
 from solyx.database import is_transient, make_engine
 from solyx.telemetry import get_logger
@@ -75,6 +76,7 @@ class Gateway:
             jobs=JobStore(self.engine),
             tenants=self.tenants,
             readmodel=ReadModel(self.engine),
+            usage=UsageStore(self.engine),
             keys=KeyRing(self.tenants, settings.key_cache_s),
             directory=Directory(self.tenants, settings.key_cache_s),
             limit=RateLimit(

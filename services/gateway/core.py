@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from solyx.budget import expected_use
 from solyx.events import (
     NOWHERE,
     AllocationDeferred,
     AllocationReleased,
+    BudgetSet,
+    DeferralCause,
     DemandResponseReported,
     EnergySeriesPublished,
     Event,
@@ -30,10 +33,12 @@ from solyx.events import (
     JobPlaced,
     JobSpec,
     JobSubmitted,
+    PlacementDeferred,
     PlacementWithdrawn,
     RouteDecided,
     RouteReported,
     SiteObserved,
+    Usage,
     WorkloadReported,
 )
 
@@ -46,6 +51,7 @@ FINISHED = 1 << 60
 """Progress of a job that has its terminal outcome."""
 _PER_REVISION = 8
 _PLACED, _ALLOCATED, _RUNNING, _ENDED = 1, 2, 3, 4
+_DEFERRED = {DeferralCause.NO_READY_SITE: 5, DeferralCause.BUDGET: 6}
 
 _encode = msgspec.json.Encoder().encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -75,6 +81,18 @@ class Submission:
     spec: JobSpec
     submitted_at: datetime
     traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run with what it took or, without an end, a placement with what it is expected to take."""
+
+    tenant: str
+    site: str
+    usage: Usage
+    expected_s: float = 0.0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +126,7 @@ class Changes:
     jobs: dict[str, JobChange] = field(default_factory=dict[str, JobChange])
     history: list[HistoryRow] = field(default_factory=list[HistoryRow])
     entities: dict[tuple[str, str], Entity] = field(default_factory=dict[tuple[str, str], Entity])
+    runs: dict[tuple[str, int], RunRow] = field(default_factory=dict[tuple[str, int], RunRow])
 
     def fold(self, envelope: Envelope, value: bytes) -> None:
         """Merge one event; ``value`` is its record's bytes, kept as they are where the read model shows a whole event."""
@@ -132,6 +151,18 @@ class Changes:
         if change is None:
             change = self.jobs[job_id] = JobChange()
         return change
+
+    def _ran(self, event: JobPlaced | PlacementWithdrawn | PlacementDeferred | JobFinished) -> None:
+        """The job's runs so far: an end is final, whatever else is said of that revision."""
+        for run in event.runs:
+            self.runs[event.job_id, run.revision] = RunRow(
+                event.tenant, run.site, run.usage, started_at=run.started_at, ended_at=run.ended_at
+            )
+
+    def _planned(self, event: JobPlaced) -> None:
+        run_s = max(0.0, event.spec.duration_estimate_s - event.progress_s)
+        usage = expected_use(event.spec, event.cost, run_s=run_s)
+        self.runs.setdefault((event.job_id, event.revision), RunRow(event.tenant, event.site, usage, run_s))
 
     def _entity(self, kind: str, key: str, entity: Entity) -> None:
         known = self.entities.get((kind, key))
@@ -159,6 +190,14 @@ def _cancellation(changes: Changes, event: JobCancellationRequested, envelope: E
 
 def _placed(changes: Changes, event: JobPlaced, envelope: Envelope, _value: bytes) -> None:
     _remember(changes._advance(event, _PLACED, "placed", event.decided_at, site=event.site), event, envelope)  # noqa: SLF001
+    changes._planned(event)  # noqa: SLF001
+    changes._ran(event)  # noqa: SLF001
+
+
+def _deferred(changes: Changes, event: PlacementDeferred, envelope: Envelope, _value: bytes) -> None:
+    change = changes._advance(event, _DEFERRED[event.reason], "submitted", event.decided_at, site=None)  # noqa: SLF001
+    _remember(change, event, envelope)
+    changes._ran(event)  # noqa: SLF001
 
 
 def _allocated(changes: Changes, event: JobAllocated, envelope: Envelope, _value: bytes) -> None:
@@ -167,6 +206,7 @@ def _allocated(changes: Changes, event: JobAllocated, envelope: Envelope, _value
 
 def _withdrawn(changes: Changes, event: PlacementWithdrawn, envelope: Envelope, _value: bytes) -> None:
     _remember(changes._job(event.job_id), event, envelope)  # noqa: SLF001 - its pods may still run: `stopped` ends it
+    changes._ran(event)  # noqa: SLF001
 
 
 def _workload(changes: Changes, event: WorkloadReported, _envelope: Envelope, _value: bytes) -> None:
@@ -182,6 +222,7 @@ def _finished(changes: Changes, event: JobFinished, _envelope: Envelope, _value:
     site = event.site if event.site != NOWHERE else None
     change = changes._advance(event, FINISHED, event.outcome, event.finished_at, site=site)  # noqa: SLF001
     change.finished_at = event.finished_at
+    changes._ran(event)  # noqa: SLF001
 
 
 # --- entities --------------------------------------------------------------------------------------------------------
@@ -226,12 +267,18 @@ def _response(changes: Changes, event: DemandResponseReported, _envelope: Envelo
     changes._entity("response", event.key, Entity(_micros(event.reported_at), value, event.end))  # noqa: SLF001
 
 
+def _budget(changes: Changes, event: BudgetSet, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("budget", event.tenant, Entity(event.revision, value))  # noqa: SLF001
+
+
 _HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = {
     JobSubmitted: _submitted,
     JobCancellationRequested: _cancellation,
     JobPlaced: _placed,
     JobAllocated: _allocated,
     PlacementWithdrawn: _withdrawn,
+    PlacementDeferred: _deferred,
+    BudgetSet: _budget,
     WorkloadReported: _workload,
     JobFinished: _finished,
     SiteObserved: _site,
@@ -249,9 +296,11 @@ _HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = 
 _FIGURES: dict[type[Event], tuple[str, ...]] = {
     JobSubmitted: (),
     JobCancellationRequested: (),
-    JobPlaced: ("start_at", "attempt", "cost", "alternative", "bound_by"),
+    JobPlaced: ("start_at", "attempt", "cost", "alternative", "bound_by", "used"),
     PlacementWithdrawn: ("attempt",),
-    JobFinished: ("outcome", "message"),
+    PlacementDeferred: ("detail", "until"),
+    JobFinished: ("outcome", "message", "usage"),
+    BudgetSet: ("budgets",),
     JobAllocated: ("pods", "waited_s"),
     AllocationDeferred: ("detail",),
     AllocationReleased: (),
@@ -265,8 +314,11 @@ _FIGURES: dict[type[Event], tuple[str, ...]] = {
 }
 
 
+_NOTHING = (None, "", (), Usage())
+
+
 def _history_row(event: Any, envelope: Envelope, names: tuple[str, ...]) -> HistoryRow:
-    figures = {name: value for name in names if (value := getattr(event, name)) not in (None, "", ())}
+    figures = {name: value for name in names if (value := getattr(event, name)) not in _NOTHING}
     site: str | None = getattr(event, "site", None)
     return HistoryRow(
         envelope.id,

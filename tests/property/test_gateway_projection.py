@@ -42,3 +42,9 @@ def test_two_batches_merge_to_what_one_gives(events: list[Event], cut: int) -> N
     parts = [folded(part).jobs.get("j1") for part in (list(events[:cut]), list(events[cut:]))]
     best = max((part for part in parts if part is not None), key=lambda part: part.progress)
     assert (best.state, best.site, best.progress) == (whole.state, whole.site, whole.progress)
+
+
+@given(st.permutations(life()), st.lists(st.sampled_from(life()), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_runs_are_the_same_in_any_order(events: list[Event], repeats: list[Event]) -> None:
+    assert folded([*events, *repeats]).runs == folded(life()).runs

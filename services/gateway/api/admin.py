@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from services.gateway.api.documents import answers, body
-from services.gateway.api.parts import Admin, PartsDep, json
+from services.gateway.api.parts import Admin, PartsDep, json, read
 from services.gateway.api.problem import ApiProblem, invalid_field
 from services.gateway.model import (
     DeadLetterList,
@@ -36,8 +35,6 @@ _TENANT = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 READ_WITHIN_S = 5.0
 MAX_VALUE = 10_000
 
-T = TypeVar("T")
-
 
 @router.get("/v1/tenants", responses=answers(200, TenantList, 401, 403, 422, 429))
 async def list_tenants(parts: PartsDep, _principal: Admin) -> Response:
@@ -53,7 +50,7 @@ async def list_tenants(parts: PartsDep, _principal: Admin) -> Response:
 )
 async def create_tenant(request: Request, parts: PartsDep, _principal: Admin) -> Response:
     """A tenant without keys yet."""
-    new = _read(await request.body(), NewTenant)
+    new = read(await request.body(), NewTenant)
     if not _TENANT.fullmatch(new.name):
         raise invalid_field("name", "is no DNS label", "use up to 63 of a-z, 0-9 and '-', not at the ends")
     _short("home_site", new.home_site)
@@ -78,7 +75,7 @@ async def list_keys(parts: PartsDep, _principal: Admin, tenant: str) -> Response
 )
 async def issue_key(request: Request, parts: PartsDep, _principal: Admin, tenant: str) -> Response:
     """A new key; it is shown this once."""
-    new = _read(await request.body(), NewKey)
+    new = read(await request.body(), NewKey)
     _short("label", new.label)
     issued = await parts.tenants.issue_key(tenant, new.role, new.label) if _TENANT.fullmatch(tenant) else None
     if issued is None:
@@ -135,18 +132,6 @@ def _parked(received: Received) -> ParkedRecord:
         value=(letter.value or b"")[:MAX_VALUE].decode(errors="replace"),
         headers={name: value.decode(errors="replace") for name, value in letter.headers},
     )
-
-
-def _read(raw: bytes, kind: type[T]) -> T:
-    """Parse a small JSON body; the error names the field."""
-    try:
-        return msgspec.json.decode(raw or b"{}", type=kind)
-    except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at `$")
-        field = place.strip("`.") or "body"
-        raise invalid_field(field, message, f"see {kind.__name__} in /openapi.json") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise invalid_field("body", f"is no JSON: {error}", "send one JSON object in UTF-8") from None
 
 
 def _short(field: str, value: Any) -> None:

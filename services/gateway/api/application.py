@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
-from services.gateway.api import admin, federation, jobs, operations, problem, stream
+from services.gateway.api import admin, federation, jobs, operations, problem, stream, usage
 from services.gateway.api.documents import document
 from services.gateway.api.guard import Guard
 from services.gateway.settings import GatewaySettings
@@ -20,7 +20,7 @@ def make_application(parts: Parts | None) -> FastAPI:
     app = FastAPI(title="Solyx gateway", docs_url=None, redoc_url=None)
     settings = parts.settings if parts is not None else GatewaySettings()
     app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes)
-    for module in (jobs, federation, stream, admin, operations):
+    for module in (jobs, federation, stream, usage, admin, operations):
         app.include_router(module.router)
     problem.install(app)
     app.openapi = lambda: document(app)

@@ -11,10 +11,10 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
 from prometheus_client import Counter
-from pydantic import JsonValue
 
 from services.gateway.api import cursor as cursors
 from services.gateway.api.documents import JOB_BODY, answers
+from services.gateway.api.parameters import DATE_TIME, label_of, no_nul, tenant_seen, time_of
 from services.gateway.api.parts import PartsDep, Submitter, Viewer, json
 from services.gateway.api.problem import ApiProblem, invalid, invalid_field
 from services.gateway.model import (
@@ -44,7 +44,6 @@ SMALL_BODY = 64 * 1024
 """A body up to this is parsed in the event loop (a millisecond or two), a larger one beside it."""
 MAX_LIMIT = 1000
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-_DATE_TIME: dict[str, JsonValue] = {"format": "date-time"}
 _JOB_ID = re.compile(r"[0-9a-z]{1,64}")
 
 
@@ -174,22 +173,20 @@ async def list_jobs(
     label: Annotated[list[str], Query(description="key=value; several: all of them")] = [],  # noqa: B006
     name: Annotated[str | None, Query(max_length=253, description="How the name begins")] = None,
     since: Annotated[
-        str | None, Query(description="Submitted at or after, RFC 3339", json_schema_extra=_DATE_TIME)
+        str | None, Query(description="Submitted at or after, RFC 3339", json_schema_extra=DATE_TIME)
     ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before")] = None,
 ) -> Response:
     """Jobs, newest first, page by page. Jobs that arrive while you page do not shift the pages."""
-    _no_nul(site=site, tenant=tenant, name=name)
-    if tenant is not None and not principal.may_see(tenant):
-        raise ApiProblem("forbidden", "only an administrator's key sees another tenant's jobs")
+    no_nul(site=site, tenant=tenant, name=name)
     chosen = JobFilter(
-        tenant=tenant if principal.is_admin else principal.tenant,
+        tenant=tenant_seen(principal, tenant, "jobs"),
         state=tuple(state),
         site=site,
-        labels=tuple(_label(text) for text in label),
+        labels=tuple(label_of(text) for text in label),
         name_prefix=name,
-        since=_time("since", since),
+        since=time_of("since", since),
         before_id=_before(cursor),
         limit=limit + 1,  # one more tells whether there is a next page
     )
@@ -197,31 +194,6 @@ async def list_jobs(
     more = len(jobs) > limit
     page = jobs[:limit]
     return json(JobPage(jobs=page, next=cursors.encode(page[-1].id) if more else None))
-
-
-def _no_nul(**parameters: str | None) -> None:
-    for name, value in parameters.items():
-        if value is not None and "\0" in value:
-            raise invalid_field(name, "holds a NUL character", "remove it")
-
-
-def _time(name: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        time = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise invalid_field(name, f"{text[:40]!r} is no time", 'write RFC 3339 with a zone ("2026-12-01T06:00:00Z")')
-    return time
-
-
-def _label(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not separator or not key or "\0" in text:
-        raise invalid_field("label", f"{text[:80]!r} is no label", "write key=value")
-    return key, value
 
 
 def _before(cursor: str | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import Depends, Request, Response
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from services.gateway.store.jobs import JobStore
     from services.gateway.store.readmodel import ReadModel
     from services.gateway.store.tenants import TenantStore
+    from services.gateway.store.usage import UsageStore
     from solyx.bus.port import Bus
     from solyx.clock import Clock
+
+T = TypeVar("T")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -37,6 +40,7 @@ class Parts:
     jobs: JobStore
     tenants: TenantStore
     readmodel: ReadModel
+    usage: UsageStore
     keys: KeyRing
     directory: Directory
     limit: RateLimit
@@ -98,3 +102,15 @@ Admin = Annotated[Principal, Depends(admin)]
 def json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A msgspec value as the response."""
     return Response(_encode(value), status_code=status, media_type="application/json", headers=headers)
+
+
+def read(raw: bytes, kind: type[T]) -> T:
+    """Parse a small JSON body; the error names the field."""
+    try:
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `$")
+        field = place.strip("`.") or "body"
+        raise invalid_field(field, message, f"see {kind.__name__} in /openapi.json") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid_field("body", f"is no JSON: {error}", "send one JSON object in UTF-8") from None

@@ -40,6 +40,7 @@ TOPICS = (
     topics.SITES,
     topics.ROUTES,
     topics.ENERGY,
+    topics.BUDGETS,
     topics.FORECASTS,
     topics.GRID,
     topics.RESPONSES,

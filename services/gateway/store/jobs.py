@@ -15,12 +15,13 @@ from services.gateway.model import (
     HistoryEntry,
     JobDetail,
     JobFilter,
+    JobRun,
     JobSummary,
     KeyMismatch,
     NewJob,
     StoredSpec,
 )
-from services.gateway.store.tables import HISTORY, IDEMPOTENCY_KEYS, JOBS, OUTBOX
+from services.gateway.store.tables import HISTORY, IDEMPOTENCY_KEYS, JOBS, OUTBOX, RUNS
 from solyx.database import raw
 from solyx.events import JobCancellationRequested, JobSpec, JobSubmitted
 from solyx.telemetry import trace_id_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from solyx.events import Event
 
 OUTBOX_CHANNEL = "solyx_outbox"
 
@@ -54,6 +57,7 @@ _SUMMARY = (
     JOBS.c.cancel_requested_at,
     cast(JOBS.c.labels, Text),
 )
+_RUN = tuple(column for column in RUNS.c if column.name not in ("job_id", "tenant", "expected_s"))
 HISTORY_COLUMNS = (
     HISTORY.c.seq,
     HISTORY.c.type,
@@ -173,9 +177,8 @@ class JobStore:
             job_id=job.id, tenant=job.tenant, spec=spec, submitted_at=job.submitted_at, requested_at=now
         )
         await connection.execute(update(JOBS).where(JOBS.c.id == job.id).values(cancel_requested_at=now))
-        row = (event.id, event.TOPIC, job.id, event.TYPE, _encode(event), job.traceparent, now)
-        await connection.execute(insert(OUTBOX).values(dict(zip(_OUTBOX_COLUMNS, row, strict=True))))
-        await connection.execute(_NOTIFY)
+        await connection.execute(insert(OUTBOX).values(outbox_row(event, job.traceparent, now)))
+        await notify_outbox(connection)
 
     async def get(self, job_id: str, *, tenant: str | None) -> JobDetail | None:
         """A job with its history, oldest first; None: no such job (of that tenant)."""
@@ -188,9 +191,11 @@ class JobStore:
                 return None
             entries = select(*HISTORY_COLUMNS).where(HISTORY.c.subject == job_id).order_by(HISTORY.c.seq)
             history = [history_entry(entry) for entry in await connection.execute(entries)]
+            over = select(*_RUN).where(RUNS.c.job_id == job_id, RUNS.c.ended_at.is_not(None)).order_by(RUNS.c.revision)
+            runs = [JobRun(**row._mapping) for row in await connection.execute(over)]  # noqa: SLF001 - SQLAlchemy's name
         fields = msgspec.structs.asdict(_summary(row))
         spec = _decode_spec(row[-2]) if row[-2] is not None else None
-        return JobDetail(**fields, spec=spec, trace_id=trace_id_of(row[-1]), history=history)
+        return JobDetail(**fields, spec=spec, trace_id=trace_id_of(row[-1]), runs=runs, history=history)
 
     async def list(self, chosen: JobFilter) -> list[JobSummary]:
         """A page, newest first."""
@@ -199,6 +204,17 @@ class JobStore:
 
 
 _NOTIFY = text(f"SELECT pg_notify('{OUTBOX_CHANNEL}', '')")
+
+
+async def notify_outbox(connection: AsyncConnection) -> None:
+    """Wake the relay when the transaction commits."""
+    await connection.execute(_NOTIFY)
+
+
+def outbox_row(event: Event, traceparent: str | None, now: datetime) -> dict[str, Any]:
+    """The values of an event's outbox row."""
+    row = (event.id, event.TOPIC, event.key, event.TYPE, _encode(event), traceparent, now)
+    return dict(zip(_OUTBOX_COLUMNS, row, strict=True))
 
 
 async def _claim(connection: AsyncConnection, key: IdempotencyKey, ids: list[str]) -> bool:

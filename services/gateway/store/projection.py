@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from services.gateway.core import Changes, Entity, HistoryRow, JobChange
+    from services.gateway.core import Changes, Entity, HistoryRow, JobChange, RunRow
+    from solyx.events import Usage
 
 HISTORY_CHANNEL = "solyx_history"
 
@@ -57,6 +58,18 @@ INSERT INTO entities AS e (kind, key, version, body, valid_until)
 SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::json[], $5::timestamptz[])
 ON CONFLICT (kind, key) DO UPDATE SET version = excluded.version, body = excluded.body, valid_until = excluded.valid_until
 WHERE e.version <= excluded.version"""
+# What a run took replaces what was expected of it, and nothing replaces that: repeats and reorders change nothing.
+_RUNS = """
+INSERT INTO runs AS r (job_id, revision, tenant, site, started_at, ended_at, expected_s, cpu_h, gpu_h, energy_kwh, cost_eur,
+  carbon_kg)
+SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::float8[],
+  $8::float8[], $9::float8[], $10::float8[], $11::float8[], $12::float8[])
+ON CONFLICT (job_id, revision) DO UPDATE SET site = excluded.site, started_at = excluded.started_at, ended_at = excluded.ended_at,
+  cpu_h = excluded.cpu_h, gpu_h = excluded.gpu_h, energy_kwh = excluded.energy_kwh, cost_eur = excluded.cost_eur,
+  carbon_kg = excluded.carbon_kg
+WHERE r.ended_at IS NULL AND excluded.ended_at IS NOT NULL"""
+# Placements that never ran. One that is read after its job's outcome stays, and counts for nothing.
+_NEVER_RAN = "DELETE FROM runs WHERE job_id = ANY($1::text[]) AND ended_at IS NULL"
 _OFFSETS = """
 INSERT INTO projection_offsets (topic, partition, next_offset)
 SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[])
@@ -82,6 +95,11 @@ async def apply(
     async with connection.transaction():
         if changes.jobs:
             await _apply_jobs(connection, changes.jobs)
+        if changes.runs:
+            await _apply_runs(connection, changes.runs)
+        over = [job_id for job_id, change in changes.jobs.items() if change.finished_at is not None]
+        if over:
+            await connection.execute(_NEVER_RAN, over)
         if changes.entities:
             await _apply_entities(connection, changes.entities)
         last = after_seq + len(changes.history)
@@ -163,6 +181,18 @@ async def _append_history(connection: asyncpg.Connection, rows: Sequence[History
         for seq, row in enumerate(rows, start=after_seq + 1)
     ]
     await connection.execute(_HISTORY, *_columns(records))
+
+
+async def _apply_runs(connection: asyncpg.Connection, runs: dict[tuple[str, int], RunRow]) -> None:
+    records = [
+        (job_id, revision, row.tenant, row.site, row.started_at, row.ended_at, row.expected_s, *_figures(row.usage))
+        for (job_id, revision), row in runs.items()
+    ]
+    await connection.execute(_RUNS, *_columns(records))
+
+
+def _figures(usage: Usage) -> tuple[float, ...]:
+    return usage.cpu_h, usage.gpu_h, usage.energy_kwh, usage.cost_eur, usage.carbon_kg
 
 
 async def _apply_entities(connection: asyncpg.Connection, entities: dict[tuple[str, str], Entity]) -> None:

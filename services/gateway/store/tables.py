@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -134,4 +135,26 @@ PROJECTION_OFFSETS = Table(
     Column("topic", Text, primary_key=True),
     Column("partition", Integer, primary_key=True),
     Column("next_offset", BigInteger, nullable=False),
+)
+RUNS = Table(
+    "runs",
+    METADATA,
+    Column("job_id", _id(), primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("tenant", _id(), nullable=False),
+    Column("site", _id(), nullable=False),
+    Column("started_at", _TIME),
+    Column("ended_at", _TIME),
+    *(
+        Column(name, Double, nullable=False)
+        for name in ("expected_s", "cpu_h", "gpu_h", "energy_kwh", "cost_eur", "carbon_kg")
+    ),
+    Index(
+        "runs_tenant_ended_at",
+        "tenant",
+        "ended_at",
+        postgresql_include=["job_id", "site", "cpu_h", "gpu_h", "energy_kwh", "cost_eur", "carbon_kg"],
+    ),
+    Index("runs_ended_at", "ended_at"),
+    Index("runs_planned", "tenant", postgresql_where=text("ended_at IS NULL")),
 )

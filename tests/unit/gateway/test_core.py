@@ -19,9 +19,11 @@ from tests.gateway_events import (
     TRACEPARENT,
     allocated,
     at,
+    deferred,
     finished,
     life,
     placed,
+    ran,
     record,
     released,
     reported,
@@ -55,6 +57,10 @@ def job_after(*events: Event) -> JobChange:
         ([reported("started"), reported("succeeded")], "running", "oslo", "applied"),
         ([reported("started"), reported("failed")], "submitted", None, "exit_code"),
         ([reported("started"), withdrawn(), reported("stopped")], "submitted", None, "exit_code"),
+        ([submitted(), deferred()], "submitted", None, "budget"),
+        ([deferred(), placed()], "placed", "oslo", "least_cost"),
+        ([placed(), deferred(revision=1), reported("failed")], "submitted", None, "budget"),
+        ([placed(revision=2), deferred(revision=1)], "placed", "oslo", "least_cost"),
         ([reported("failed"), placed(revision=2, site="bergen")], "placed", "bergen", "least_cost"),
         ([placed(revision=2, site="bergen"), reported("failed")], "placed", "bergen", "least_cost"),
         ([finished(), reported("started"), placed(revision=3)], "succeeded", "oslo", "completed"),
@@ -150,3 +156,12 @@ def test_a_release_is_history_only() -> None:
     changes = changes_of(released())
     assert changes.jobs == {}
     assert len(changes.history) == 1
+
+
+def test_what_a_run_took_replaces_what_was_expected_of_it_in_any_order() -> None:
+    took = ran(1, gpu_h=3.0)
+    for events in ([placed(), finished(runs=(took,))], [finished(runs=(took,)), placed()]):
+        (row,) = changes_of(*events).runs.values()
+        assert (row.ended_at, row.usage) == (took.ended_at, took.usage)
+    (planned,) = changes_of(placed()).runs.values()
+    assert (planned.ended_at, planned.usage.cpu_h, planned.usage.cost_eur) == (None, 1 / 6, 2.5)
