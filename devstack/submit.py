@@ -185,6 +185,9 @@ def document_of(job: ScenarioJob) -> dict[str, object]:
         "priority": spec.priority,
         "preemptible": spec.preemptible,
         "suspendable": spec.suspendable,
+        "grace_period": spec.grace_period_s,
+        "tolerations": spec.tolerations,
+        "weights": spec.weights,
         "labels": spec.labels,
     }
     return document | _optional(spec)

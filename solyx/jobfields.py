@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from solyx.events.job import DataSet, DeviceRequest, LatencyBound, Resources
+from solyx.events.job import DataSet, DeviceRequest, LatencyBound, Resources, Weights
 from solyx.quantity import CPU_CURE, DURATION_CURE, SIZE_CURE, QuantityError, cpu_milli, duration_s, kind_of, size_bytes
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ MAX_TEXT = 4096
 MAX_ENTRIES = 1000  # of command, env, labels, allowed_sites
 MAX_PARALLELISM = 10_000
 MAX_DEVICES = 1024  # of one request
+MAX_GRACE_S = 3600.0  # a site that must shed load, or a node that must be repaired, does not wait longer
+MAX_WEIGHT = 1_000_000.0  # EUR; far above any price of carbon or of an hour, far below where sums lose their cents
 MAX_PRIORITY = 1_000_000_000  # as Kubernetes' user priority classes
 
 
@@ -198,6 +200,33 @@ def _positive_duration(value: Any, _path: str, _found: Errors) -> float:
     return seconds
 
 
+def _grace(value: Any, _path: str, _found: Errors) -> float:
+    seconds = duration_s(value)
+    if seconds > MAX_GRACE_S:
+        raise Wrong("is longer than 1 h", 'write at most "1h": what is killed goes on from its last checkpoint')
+    return seconds
+
+
+def _tolerations(value: Any, path: str, errors: Errors) -> tuple[str, ...]:
+    taints = _texts(value, path, errors)
+    for index, taint in enumerate(taints):
+        if not taint or taint.isspace() or len(taint) > MAX_NAME:
+            errors.add(f"{path}[{index}]", f"is no taint of at most {MAX_NAME} characters", "see GET /v1/sites")
+    return tuple(dict.fromkeys(taints))
+
+
+def _weight(value: Any, _path: str, _found: Errors) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_WEIGHT:
+        raise Wrong(f"is no number from 0 to {MAX_WEIGHT:,.0f}", "write EUR as a number (80), or leave the field out")
+    return float(value)
+
+
+def _weights(value: Any, path: str, errors: Errors) -> Weights | None:
+    before = len(errors.found)
+    fields = read_fields(value, _WEIGHTS, path, errors)
+    return Weights(**fields) if len(errors.found) == before else None
+
+
 _TIME_CURE = 'write RFC 3339 with a zone ("2026-12-01T06:00:00Z")'
 
 
@@ -304,6 +333,10 @@ _DEVICE: Table = {
 }
 _RESOURCES: Table = {"cpu": ("cpu_milli", _cpu), "memory": ("memory_bytes", _size), "devices": ("devices", _devices)}
 _DATA: Table = {"size": ("size_bytes", _size), "site": ("site", _name)}
+_WEIGHTS: Table = {
+    "carbon_eur_per_t": ("carbon_eur_per_t", _weight),
+    "delay_eur_per_h": ("delay_eur_per_h", _weight),
+}
 _LATENCY: Table = {"to": ("to", _name), "ms": ("max_ms", _milliseconds)}
 JOB: Table = {
     "name": ("name", _name),
@@ -319,12 +352,15 @@ JOB: Table = {
     "priority": ("priority", _whole_number(-MAX_PRIORITY, MAX_PRIORITY)),
     "preemptible": ("preemptible", _flag),
     "suspendable": ("suspendable", _flag),
+    "grace_period": ("grace_period_s", _grace),
     "data": ("data", _data),
     "allowed_sites": ("allowed_sites", _sites),
     "home_site": ("home_site", _name),
     "max_latency": ("max_latency", _max_latency),
     "max_latency_ms": ("max_latency_ms", _milliseconds),
     "to": ("to", _name),
+    "tolerations": ("tolerations", _tolerations),
+    "weights": ("weights", _weights),
     "labels": ("labels", _text_map),
 }
 _QUANTITY_CURES = {
@@ -333,4 +369,5 @@ _QUANTITY_CURES = {
     "size_bytes": SIZE_CURE,
     "duration_estimate_s": DURATION_CURE,
     "max_delay_s": DURATION_CURE,
+    "grace_period_s": DURATION_CURE,
 }

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from solyx.jobfields import MAX_DEVICES, MAX_ENTRIES, MAX_NAME, MAX_PARALLELISM, MAX_PRIORITY, MAX_TEXT
+from solyx.jobfields import (
+    MAX_DEVICES,
+    MAX_ENTRIES,
+    MAX_GRACE_S,
+    MAX_NAME,
+    MAX_PARALLELISM,
+    MAX_PRIORITY,
+    MAX_TEXT,
+    MAX_WEIGHT,
+)
 
 _NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": "^[!-~]+$"}
 _TEXT: dict[str, Any] = {"type": "string", "maxLength": MAX_TEXT, "pattern": "^[^\\u0000]*$"}
@@ -41,6 +50,15 @@ _DURATION: dict[str, Any] = {
         },
     ],
 }
+_GRACE: dict[str, Any] = {
+    "description": "From being told to stop to being killed: time for a last checkpoint; at most 1 h.",
+    "oneOf": [
+        {"type": "number", "minimum": 0, "maximum": MAX_GRACE_S},
+        {"type": "string", "pattern": "^([1-9][0-9]{0,2}s|[1-5]?[0-9]m|1h)$"},
+    ],
+    "default": "30s",
+}
+_WEIGHT: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": MAX_WEIGHT}
 _COUNT: dict[str, Any] = {
     "description": "Whole devices, or a share of one below 1.",
     "oneOf": [
@@ -73,9 +91,12 @@ EXAMPLE: dict[str, Any] = {
     "priority": 10,
     "preemptible": True,
     "suspendable": True,
+    "grace_period": "2m",
     "data": {"size": "150Gi", "site": "frankfurt"},
     "allowed_sites": ["frankfurt", "texas"],
     "max_latency": {"to": "newyork", "ms": 120},
+    "tolerations": ["maintenance"],
+    "weights": {"carbon_eur_per_t": 150, "delay_eur_per_h": 0.2},
     "labels": {"team": "vision"},
 }
 
@@ -118,7 +139,12 @@ JOB_SCHEMA: dict[str, Any] = {
             "default": 0,
         },
         "preemptible": {"type": "boolean", "default": False},
-        "suspendable": {"type": "boolean", "default": False},
+        "suspendable": {
+            "description": "Writes checkpoints: may be stopped, and goes on where it was, here or elsewhere.",
+            "type": "boolean",
+            "default": False,
+        },
+        "grace_period": _GRACE,
         "data": {
             "description": "Input data that moves with the job, and where it lies.",
             "type": "object",
@@ -137,6 +163,18 @@ JOB_SCHEMA: dict[str, Any] = {
         },
         "max_latency_ms": {**_LATENCY, "description": "With `to`, the flat form of max_latency."},
         "to": {**_NAME, "description": "With max_latency_ms: the place."},
+        "tolerations": {
+            "description": "Taints of nodes that its pods accept.",
+            "type": "array",
+            "items": _NAME,
+            "maxItems": MAX_ENTRIES,
+        },
+        "weights": {
+            "description": "What carbon and delay weigh against energy cost for this job, in place of the federation's figures.",
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"carbon_eur_per_t": _WEIGHT, "delay_eur_per_h": _WEIGHT},
+        },
         "labels": _TEXT_MAP,
     },
     "examples": [EXAMPLE],

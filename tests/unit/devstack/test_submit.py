@@ -11,7 +11,7 @@ import pytest
 
 from devstack.errors import DevstackError
 from devstack.submit import Submitter, document_of
-from solyx.events import DataSet, DeviceRequest, JobSpec, LatencyBound, Resources
+from solyx.events import DataSet, DeviceRequest, JobSpec, LatencyBound, Resources, Weights
 from solyx.jobfile import parse_job, parse_ndjson
 from solyx.scenario import ScenarioJob
 
@@ -113,6 +113,9 @@ def test_a_job_is_written_as_its_user_would_and_read_back_the_same() -> None:
         allowed_sites=("north",),
         home_site="north",
         max_latency=LatencyBound(to="paris", max_ms=20.0),
+        grace_period_s=90.0,
+        tolerations=("spot",),
+        weights=Weights(carbon_eur_per_t=80.0),
         labels={"k": "v"},
     )
     shared = msgspec.structs.replace(

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import yaml
 
-from solyx.events import DataSet, DeviceRequest, JobSpec, LatencyBound, Resources
+from solyx.events import DataSet, DeviceRequest, JobSpec, LatencyBound, Resources, Weights
 from solyx.jobfile import (
     DEFAULT_NAME,
     MAX_JOB_BYTES,
@@ -48,9 +48,12 @@ def test_the_documented_example_is_read_in_canonical_units() -> None:
         priority=10,
         preemptible=True,
         suspendable=True,
+        grace_period_s=120,
         data=DataSet(size_bytes=150 * 2**30, site="frankfurt"),
         allowed_sites=("frankfurt", "texas"),
         max_latency=LatencyBound(to="newyork", max_ms=120),
+        tolerations=("maintenance",),
+        weights=Weights(carbon_eur_per_t=150, delay_eur_per_h=0.2),
         labels={"team": "vision"},
     )
 
@@ -70,6 +73,14 @@ def test_the_documented_example_is_read_in_canonical_units() -> None:
         ("max_latency", {"to": "oslo", "ms": 25}, "max_latency", LatencyBound(to="oslo", max_ms=25)),
         ("home_site", "oslo", "home_site", "oslo"),
         ("priority", -5, "priority", -5),
+        ("grace_period", "2m", "grace_period_s", 120),
+        ("grace_period", 0, "grace_period_s", 0),
+        ("grace_period", None, "grace_period_s", 30),
+        ("tolerations", ["gpu-only", "spot", "spot"], "tolerations", ("gpu-only", "spot")),
+        ("tolerations", [], "tolerations", ()),
+        ("weights", {"carbon_eur_per_t": 80}, "weights", Weights(carbon_eur_per_t=80)),
+        ("weights", {"delay_eur_per_h": 0}, "weights", Weights(delay_eur_per_h=0)),
+        ("weights", {}, "weights", Weights()),
         ("labels", None, "labels", {}),
     ],
 )
@@ -171,6 +182,15 @@ def test_an_administrators_document_names_the_tenant() -> None:
             "one of the two",
         ),
         ({**MINIMAL, "preemptible": "yes"}, "preemptible", "is text", "true or false"),
+        ({**MINIMAL, "grace_period": "2h"}, "grace_period", "longer than 1 h", '"1h"'),
+        ({**MINIMAL, "grace_period": "soon"}, "grace_period", "not understood", "90m"),
+        ({**MINIMAL, "grace_period_s": 30}, "grace_period_s", "is not a field", "did you mean 'grace_period'"),
+        ({**MINIMAL, "tolerations": "spot"}, "tolerations", "is text", "list"),
+        ({**MINIMAL, "tolerations": ["spot", " "]}, "tolerations[1]", "is no taint", "/v1/sites"),
+        ({**MINIMAL, "weights": 80}, "weights", "is a number", "carbon_eur_per_t"),
+        ({**MINIMAL, "weights": {"carbon": 80}}, "weights.carbon", "is not a field", "carbon_eur_per_t"),
+        ({**MINIMAL, "weights": {"carbon_eur_per_t": -1}}, "weights.carbon_eur_per_t", "is no number", "EUR"),
+        ({**MINIMAL, "weights": {"delay_eur_per_h": "1"}}, "weights.delay_eur_per_h", "is no number", "EUR"),
         ({**MINIMAL, "data": {"size": "1Gi"}}, "data.site", "is missing", "add it"),
         ({**MINIMAL, "data": {"size": "1 apple", "site": "a"}}, "data.size", "not understood", "4Gi"),
         ({**MINIMAL, "allowed_sites": []}, "allowed_sites", "is empty", "at least one"),
