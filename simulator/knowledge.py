@@ -140,7 +140,7 @@ def _publications(scenario: Scenario, since: datetime, until: datetime) -> set[d
 
 def _outages(scenario: Scenario, since: datetime, until: datetime) -> Iterator[datetime]:
     for site in scenario.sites:
-        for outage in site.outages:
+        for outage in (*site.outages, *site.maintenance):
             for edge_s in (outage.from_s, outage.until_s):
                 at = scenario.start + timedelta(seconds=edge_s) if edge_s is not None else since
                 if since < at < until:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _LAST_WORDS_S = 14 * 86_400.0  # after the last arrival: whoever has not ended by then never will
 
+_STOPS = (ReleaseReason.WITHDRAWN, ReleaseReason.PREEMPTED, ReleaseReason.DRAINED)
+
 
 class _Kind(IntEnum):
     """What happens; of one moment, in this order."""
@@ -156,7 +158,7 @@ class Production:
         match event:
             case JobAllocated():
                 return [self._start(event, now_s)]
-            case AllocationReleased() if event.reason in (ReleaseReason.WITHDRAWN, ReleaseReason.PREEMPTED):
+            case AllocationReleased() if event.reason in _STOPS:
                 return self._stop(event, now_s)
             case _:
                 return []

@@ -339,6 +339,7 @@ class DeviceEntry(Config, frozen=True, kw_only=True):
     kind: DeviceKind = "gpu"
     model: Text
     count: Annotated[int, msgspec.Meta(gt=0)]
+    domain: str = ""  # devices of one domain are joined by a fast interconnect
 
 
 class NodeEntry(Config, frozen=True, kw_only=True):
@@ -349,6 +350,8 @@ class NodeEntry(Config, frozen=True, kw_only=True):
     cpu: Positive  # cores
     memory_gib: Positive
     devices: tuple[DeviceEntry, ...] = ()
+    taints: tuple[Text, ...] = ()  # only pods that tolerate all of them start there
+    rack: str = ""
     labels: dict[str, str] = {}
 
     def names(self) -> tuple[str, ...]:
@@ -370,6 +373,8 @@ class SiteEntry(Config, frozen=True, kw_only=True):
 
     name: Name
     nodes: tuple[NodeEntry, ...]
+    cordoned: tuple[Text, ...] = ()  # machines that take nothing new
+    draining: tuple[Text, ...] = ()  # and that what runs there is to leave
     power: PowerEntry = PowerEntry()
     zone: str = ""
     network_node: str = ""
@@ -382,6 +387,11 @@ class SiteEntry(Config, frozen=True, kw_only=True):
         names = [name for node in self.nodes for name in node.names()]
         if len(set(names)) < len(names):
             raise ValueError("two machines have one name. Names of machines must differ within a site")
+        for key, chosen in (("cordoned", self.cordoned), ("draining", self.draining)):
+            if unknown := sorted(set(chosen) - set(names)):
+                raise ValueError(
+                    f"`{key}` names {unknown[0]!r}, which is no machine of the site. One is {min(names)!r}"
+                )
 
 
 class Collection(Config, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from solyx.scenario.energy import DayAheadMarket, EnergySeries, KnownUntil, known_at, next_publication
 from solyx.scenario.errors import ScenarioError
 from solyx.scenario.generate import generate
-from solyx.scenario.inventory import Outage
+from solyx.scenario.inventory import Maintenance, Outage
 from solyx.scenario.jobs import RUNNING_AT_START_LABEL, JobSource, ScenarioJob
 from solyx.scenario.loads import LOAD_METRIC, Load
 from solyx.scenario.network import Background, Link, Network
@@ -19,6 +19,7 @@ __all__ = [
     "KnownUntil",
     "Link",
     "Load",
+    "Maintenance",
     "Network",
     "Outage",
     "Scenario",

@@ -183,6 +183,18 @@ class Table:
             raise self.error(key, "has no time zone", "Add Z for UTC, or an offset.")
         return value.astimezone(UTC)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts that are not empty; without the key none."""
+        values = cast("list[Any]", self._typed(key, list, "a list of texts", []))
+        for value in values:
+            if not isinstance(value, str) or not value.strip():
+                raise self.error(key, f"holds {value!r}, not a text", 'Write texts in quotes, like ["spot"].')
+        return tuple(dict.fromkeys(cast("list[str]", values)))
+
+    def holds_list(self, key: str) -> bool:
+        """Whether the key's value is a list."""
+        return isinstance(self._values.get(key), list)
+
     def time_of_day(self, key: str) -> time:
         """A local time such as "12:45"."""
         value = self._take(key, _MISSING)

@@ -6,12 +6,14 @@ import operator
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from solyx.events import DeviceGroup, Node, PowerModel
 from solyx.events.event import Model
 from solyx.scenario.cells import read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from solyx.scenario.document import Table
 
@@ -37,6 +39,12 @@ class Outage(Model, frozen=True):
     until_s: float | None
 
 
+class Maintenance(Outage, frozen=True):
+    """A machine that takes nothing new from ``from_s`` to ``until_s``; ``drains``: what runs there is to leave, too."""
+
+    drains: bool
+
+
 def parse_selection(expression: str) -> Callable[[int], bool]:
     """Which 0-based row indices ``expression`` selects: comparisons such as ``index % 160 == 1``, joined by ``and``.
 
@@ -57,28 +65,66 @@ def parse_selection(expression: str) -> Callable[[int], bool]:
     return lambda index: all(compare(index % modulus if modulus else index, value) for modulus, compare, value in terms)
 
 
-def read_nodes(table: Table, site: str) -> tuple[Node, ...]:
-    """Nodes from ``{ file, select }`` (columns ``sn``, ``cpu_milli``, ``memory_mib``, ``gpu``, ``model``) or ``{ count, cpu, memory_gib }``.
+def read_nodes(tables: Sequence[Table], site: str) -> tuple[Node, ...]:
+    """The machines of a site, one table for each group of them.
+
+    ``{ file, select }`` (columns ``sn``, ``cpu_milli``, ``memory_mib``, ``gpu``, ``model``; where they are there also ``taints``,
+    separated by ``|``, and ``rack``) or ``{ count, cpu, memory_gib }``; for all of a group ``taints``, ``nodes_per_rack`` and
+    ``gpus_per_domain``.
 
     Raises:
-        ScenarioError: nothing is selected, or a value does not fit.
+        ScenarioError: nothing is selected, two machines have one name, or a value does not fit.
     """
-    if table.has("file"):
-        return _selected(table)
-    gpus = table.integer("gpu", 0)
-    devices = (DeviceGroup(model=table.text("gpu_model", "gpu"), count=gpus),) if gpus else ()
-    return tuple(
+    nodes: list[Node] = []
+    for table in tables:
+        selected = _selected(table) if table.has("file") else _counted(table, site, first=len(nodes))
+        group = _in_racks(table, site, selected, first=len(nodes))
+        known = {node.name for node in nodes}
+        for node in group:
+            if node.name in known:
+                raise table.error("", f"has {node.name!r}, as another group", "A machine is in one group only.")
+        nodes.extend(group)
+    return tuple(nodes)
+
+
+def _counted(table: Table, site: str, *, first: int) -> list[Node]:
+    devices = _devices(table, table.text("gpu_model", "gpu"), table.integer("gpu", 0))
+    return [
         Node(
             name=f"{site}-{index:03d}",
             cpu_milli=round(table.number("cpu") * 1000),
             memory_bytes=round(table.number("memory_gib") * GIB),
             devices=devices,
         )
-        for index in range(table.integer("count", least=1))
+        for index in range(first, first + table.integer("count", least=1))
+    ]
+
+
+def _devices(table: Table, model: str, count: int) -> tuple[DeviceGroup, ...]:
+    """Equal GPUs, in domains of ``gpus_per_domain`` where the table says so."""
+    size = table.integer("gpus_per_domain", 0)
+    if not size:
+        return (DeviceGroup(model=model, count=count),) if count else ()
+    return tuple(
+        DeviceGroup(model=model, count=min(size, count - first), domain=str(first // size))
+        for first in range(0, count, size)
     )
 
 
-def _selected(table: Table) -> tuple[Node, ...]:
+def _in_racks(table: Table, site: str, nodes: Sequence[Node], *, first: int) -> list[Node]:
+    """Each machine with its group's taints, and the rack that its place in the site gives it where none is named."""
+    taints, size = table.texts("taints"), table.integer("nodes_per_rack", 0)
+    return [
+        msgspec.structs.replace(
+            node,
+            taints=tuple(dict.fromkeys((*node.taints, *taints))),
+            rack=node.rack or (f"{site}-rack-{index // size}" if size else ""),
+        )
+        for index, node in enumerate(nodes, start=first)
+    ]
+
+
+def _selected(table: Table) -> list[Node]:
     try:
         selects = parse_selection(table.text("select", "index >= 0"))
     except ValueError as error:
@@ -95,12 +141,14 @@ def _selected(table: Table) -> tuple[Node, ...]:
                 name=row.required("sn"),
                 cpu_milli=row.integer("cpu_milli"),
                 memory_bytes=row.integer("memory_mib") * MIB,
-                devices=(DeviceGroup(model=row.required("model"), count=gpus),) if gpus else (),
+                devices=_devices(table, row.required("model") if gpus else "", gpus),
+                taints=tuple(taint.strip() for taint in row.text("taints").split("|") if taint.strip()),
+                rack=row.text("rack"),
             )
         )
     if not nodes:
         raise table.error("select", "selects no node", "Choose a remainder that the file has.")
-    return tuple(nodes)
+    return nodes
 
 
 def read_power(table: Table) -> PowerModel:
@@ -119,18 +167,31 @@ def read_outages(tables: list[Table], subject_key: str, subjects: set[str]) -> t
     Raises:
         ScenarioError: the subject is not known, or the end is not after the beginning.
     """
-    outages: list[Outage] = []
+    return tuple(_outage(table, subject_key, subjects) for table in tables)
+
+
+def read_maintenance(tables: list[Table], nodes: set[str]) -> tuple[Maintenance, ...]:
+    """``{ node = …, action = "drain", from_h = …, until_h = … }``, hours after the start; without ``until_h`` it stays away.
+
+    Raises:
+        ScenarioError: as of ``read_outages``, or the action is not known.
+    """
+    found: list[Maintenance] = []
     for table in tables:
-        subject = table.text(subject_key)
-        if subject not in subjects:
-            raise table.error(
-                subject_key, f"names {subject!r}, which is not there", f"One is {min(subjects, default='-')!r}."
-            )
-        from_h = table.number("from_h")
-        until_h = table.number("until_h") if table.has("until_h") else None
-        if until_h is not None and until_h <= from_h:
-            raise table.error("until_h", f"is {until_h:g}, not after from_h", "An outage ends after it begins.")
-        outages.append(
-            Outage(subject=subject, from_s=from_h * 3600, until_s=None if until_h is None else until_h * 3600)
+        time = _outage(table, "node", nodes)
+        drains = table.choice("action", ("cordon", "drain")) == "drain"
+        found.append(Maintenance(subject=time.subject, from_s=time.from_s, until_s=time.until_s, drains=drains))
+    return tuple(found)
+
+
+def _outage(table: Table, subject_key: str, subjects: set[str]) -> Outage:
+    subject = table.text(subject_key)
+    if subject not in subjects:
+        raise table.error(
+            subject_key, f"names {subject!r}, which is not there", f"One is {min(subjects, default='-')!r}."
         )
-    return tuple(outages)
+    from_h = table.number("from_h")
+    until_h = table.number("until_h") if table.has("until_h") else None
+    if until_h is not None and until_h <= from_h:
+        raise table.error("until_h", f"is {until_h:g}, not after from_h", "It ends after it begins.")
+    return Outage(subject=subject, from_s=from_h * 3600, until_s=None if until_h is None else until_h * 3600)

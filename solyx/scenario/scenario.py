@@ -13,7 +13,7 @@ from solyx.events import Node, PowerModel
 from solyx.events.event import Model
 from solyx.scenario.document import read_document
 from solyx.scenario.energy import DayAheadMarket, EnergySeries, read_energy
-from solyx.scenario.inventory import Outage, read_nodes, read_outages, read_power
+from solyx.scenario.inventory import Maintenance, Outage, read_maintenance, read_nodes, read_outages, read_power
 from solyx.scenario.jobs import JobSource, ScenarioJob, read_job_source, read_jobs
 from solyx.scenario.loads import Load, read_loads
 from solyx.scenario.network import Network, read_network
@@ -38,6 +38,7 @@ class Site(Model, frozen=True):
         str, float
     ]  # round trip to the other sites over the unloaded network, and to places named in the file
     outages: tuple[Outage, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
 
     @property
     def zone(self) -> str:
@@ -126,7 +127,8 @@ def _site(table: Table, network: Network, attached: dict[str, str], egress_eur_p
     if network.links and attached[name] not in network.nodes():
         cure = f"Name one of: {', '.join(sorted(network.nodes())[:20])}."
         raise table.error("network_node", f"is {attached[name]!r}, which no link touches", cure)
-    nodes = read_nodes(table.table("nodes"), name)
+    nodes = read_nodes(table.tables("nodes") if table.holds_list("nodes") else [table.table("nodes")], name)
+    names = {node.name for node in nodes}
     one_way = network.latencies_ms(attached[name])
     round_trips = {other: 2 * one_way[node] for other, node in attached.items() if other != name and node in one_way}
     if table.has("latency_ms"):
@@ -142,7 +144,8 @@ def _site(table: Table, network: Network, attached: dict[str, str], egress_eur_p
         network_node=attached[name],
         egress_eur_per_gib=egress_eur_per_gib,
         latency_ms=round_trips,
-        outages=read_outages(table.tables("outages", []), "node", {node.name for node in nodes}),
+        outages=read_outages(table.tables("outages", []), "node", names),
+        maintenance=read_maintenance(table.tables("maintenance", []), names),
     )
 
 

@@ -17,11 +17,16 @@ GIB = 1024**3
 
 
 def observed(site: SiteEntry, now: datetime) -> SiteObserved:
-    """The whole site, every machine ready."""
+    """The whole site; every machine is ready that is neither cordoned nor draining."""
+    closed, draining = {*site.cordoned, *site.draining}, set(site.draining)
     return SiteObserved(
         site=site.name,
         observed_at=now,
-        nodes=tuple(node for entry in site.nodes for node in _nodes(entry)),
+        nodes=tuple(
+            msgspec.structs.replace(node, ready=node.name not in closed, draining=node.name in draining)
+            for entry in site.nodes
+            for node in _nodes(entry)
+        ),
         power=msgspec.convert(msgspec.structs.asdict(site.power), PowerModel),
         zone=site.zone,
         network_node=site.network_node,
@@ -31,13 +36,17 @@ def observed(site: SiteEntry, now: datetime) -> SiteObserved:
 
 
 def _nodes(entry: NodeEntry) -> tuple[Node, ...]:
-    devices = tuple(DeviceGroup(kind=one.kind, model=one.model, count=one.count) for one in entry.devices)
+    devices = tuple(
+        DeviceGroup(kind=one.kind, model=one.model, count=one.count, domain=one.domain) for one in entry.devices
+    )
     return tuple(
         Node(
             name=name,
             cpu_milli=round(entry.cpu * 1000),
             memory_bytes=round(entry.memory_gib * GIB),
             devices=devices,
+            taints=entry.taints,
+            rack=entry.rack,
             labels=entry.labels,
         )
         for name in entry.names()

@@ -117,17 +117,22 @@ class _Inventory:
 
     def due(self, now: datetime) -> Iterable[SiteObserved]:
         since_s = (now - self._start).total_seconds()
-        changed_at = self._start + timedelta(seconds=last_change_s(self._site.outages, since_s))
+        changes = (*self._site.outages, *self._site.maintenance)
+        changed_at = self._start + timedelta(seconds=last_change_s(changes, since_s))
         if changed_at == self._said:
             return
         self._said = changed_at
         site = self._site
-        out = {outage.subject for outage in site.outages if is_out(outage, since_s)}
+        closed = not_ready(site, since_s)
+        drained = {work.subject for work in site.maintenance if work.drains and is_out(work, since_s)}
         yield SiteObserved(
             site=site.name,
             observed_at=changed_at,
             nodes=tuple(
-                msgspec.structs.replace(node, ready=False) if node.name in out else node for node in site.nodes
+                msgspec.structs.replace(node, ready=False, draining=node.name in drained)
+                if node.name in closed
+                else node
+                for node in site.nodes
             ),
             power=site.power,
             zone=site.zone,
@@ -204,8 +209,8 @@ class _Exporter:
                 value := values[self._series.index(hour)]
             ):
                 readings.append((self._names[kind], float(value)))
-        out = {outage.subject for outage in self._site.outages if is_out(outage, since_s)}
-        readings.append((self._names["nodes"], float(len(self._site.nodes) - len(out))))
+        ready = len(self._site.nodes) - len(not_ready(self._site, since_s))
+        readings.append((self._names["nodes"], float(ready)))
         readings.extend((name, load.at(since_s)) for name, load in self._loads)
         yield MetricsScraped(
             source=self._site.name,
@@ -225,6 +230,11 @@ def auctioned_at(hour: datetime, market: DayAheadMarket) -> datetime:
 def midnight(at: datetime) -> datetime:
     """The beginning of the UTC day of ``at``."""
     return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def not_ready(site: Site, since_s: float) -> set[str]:
+    """Machines that are dead, cordoned or drained ``since_s`` after the scenario's start."""
+    return {change.subject for change in (*site.outages, *site.maintenance) if is_out(change, since_s)}
 
 
 def is_out(outage: Outage, since_s: float) -> bool:

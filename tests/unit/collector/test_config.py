@@ -1,11 +1,14 @@
 """The configuration file: what fits is read, and what does not is told with its key and what to do."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from services.collector.config import ConfigError, read_config
+from services.collector.core.inventory import observed
+from solyx.events import DeviceGroup
 
 ROOT = Path(__file__).resolve().parents[3]
 PROMETHEUS = """
@@ -110,3 +113,31 @@ def test_a_mistake_is_told_with_its_key_and_what_to_do(read, tmp_path, text, key
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(ConfigError, match="SOLYX_COLLECTOR_CONFIG"):
         read_config(tmp_path / "none.yaml", {})
+
+
+# ----------------------------------------------------------------------------------------------------------- inventory
+
+SITE = """
+sites:
+  - name: berlin
+    nodes:
+      - {name: gpu, count: 2, cpu: 8, memory_gib: 64, rack: r1, devices: [{model: A100, count: 4, domain: a}]}
+      - {name: head, cpu: 8, memory_gib: 64, taints: [head]}
+"""
+
+
+def test_machines_have_taints_racks_and_domains_and_may_be_closed(read):
+    (site,) = read(SITE + "    cordoned: [gpu-0]\n    draining: [head]\n").collection.sites
+    event = observed(site, datetime(2026, 3, 1, tzinfo=UTC))
+    assert [(n.name, n.ready, n.draining, n.taints, n.rack) for n in event.nodes] == [
+        ("gpu-0", False, False, (), "r1"),
+        ("gpu-1", True, False, (), "r1"),
+        ("head", False, True, ("head",), ""),
+    ]
+    assert event.nodes[0].devices == (DeviceGroup(model="A100", count=4, domain="a"),)
+
+
+@pytest.mark.parametrize("key", ["cordoned", "draining"])
+def test_a_closed_machine_that_is_not_there_is_named(read, key):
+    with pytest.raises(ConfigError, match=rf"`{key}` names 'gpu-7', which is no machine of the site. One is 'gpu-0'"):
+        read(SITE + f"    {key}: [gpu-7]\n")

@@ -14,6 +14,7 @@ from solyx.scenario import (
     EnergySeries,
     Link,
     Load,
+    Maintenance,
     Network,
     Outage,
     Scenario,
@@ -143,6 +144,26 @@ def test_a_machine_that_dies_changes_the_inventory_when_it_dies_and_when_it_is_b
     assert dead.observed_at == START + timedelta(seconds=7200)
     (back,) = of(SiteObserved, replay.due(START + timedelta(seconds=20_000)))
     assert all(node.ready for node in back.nodes)
+
+
+def test_maintenance_cordons_or_drains_a_machine_until_it_is_back(scenario, site):
+    maintenance = (
+        Maintenance(subject="n0", from_s=600, until_s=1200, drains=True),
+        Maintenance(subject="n1", from_s=900, until_s=None, drains=False),
+    )
+    replay = replay_of(
+        msgspec.structs.replace(scenario, sites=(msgspec.structs.replace(site, maintenance=maintenance),))
+    )
+    replay.due(START)
+
+    def seen(seconds: float):
+        (event,) = of(SiteObserved, replay.due(START + timedelta(seconds=seconds)))
+        return [(node.ready, node.draining) for node in event.nodes]
+
+    assert seen(700) == [(False, True), (True, False)]
+    assert seen(1000) == [(False, True), (False, False)]
+    assert seen(1300) == [(True, False), (False, False)]
+    assert not of(SiteObserved, replay.due(START + timedelta(seconds=5000)))
 
 
 def test_links_are_read_once_a_period_and_the_latest_only(scenario):

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, time
 import pytest
 
 from solyx.events import DataSet, DeviceGroup, DeviceRequest, Node, PowerModel
-from solyx.scenario import DayAheadMarket, Outage, load
+from solyx.scenario import DayAheadMarket, Maintenance, Outage, load
 from solyx.scenario.document import key_lines
 from solyx.scenario.inventory import GIB, MIB, parse_selection
 
@@ -26,6 +26,53 @@ def test_sites_have_their_nodes_power_market_and_attachment(write):
     assert berlin.egress_eur_per_gib == 0.0005
     assert berlin.outages == (Outage(subject="berlin-001", from_s=7200.0, until_s=12_600.0),)
     assert texas.outages == ()
+
+
+def test_machines_of_groups_have_taints_racks_and_domains(write):
+    groups = """nodes = [
+  { count = 3, cpu = 32, memory_gib = 128, gpu = 6, gpu_model = "A100", nodes_per_rack = 2, gpus_per_domain = 4 },
+  { count = 1, cpu = 8, memory_gib = 16, taints = ["spot", "slow"], nodes_per_rack = 2 },
+]"""
+    berlin = load(write("scenario.toml", "nodes = { count = 2, cpu = 32, memory_gib = 128 }", groups)).sites[0]
+    assert [(node.name, node.rack, node.taints) for node in berlin.nodes] == [
+        ("berlin-000", "berlin-rack-0", ()),
+        ("berlin-001", "berlin-rack-0", ()),
+        ("berlin-002", "berlin-rack-1", ()),
+        ("berlin-003", "berlin-rack-1", ("spot", "slow")),
+    ]
+    domains = (DeviceGroup(model="A100", count=4, domain="0"), DeviceGroup(model="A100", count=2, domain="1"))
+    assert berlin.nodes[0].devices == domains
+    assert berlin.nodes[3].devices == ()
+
+
+def test_an_inventory_file_may_name_taints_and_racks(write):
+    directory = write(
+        "nodes.csv", "sn,cpu_milli,memory_mib,gpu,model\n", "sn,cpu_milli,memory_mib,gpu,model,rack,taints\n"
+    )
+    rows = (directory / "nodes.csv").read_text().splitlines()
+    (directory / "nodes.csv").write_text("\n".join([rows[0], *(f"{row},r7,spot|slow" for row in rows[1:])]))
+    (first, _) = load(directory).sites[1].nodes
+    assert (first.rack, first.taints) == ("r7", ("spot", "slow"))
+
+
+def test_maintenance_of_a_machine_is_a_time_and_whether_it_drains(write):
+    added = """[[sites.maintenance]]
+node = "berlin-000"
+action = "drain"
+from_h = 1
+until_h = 2
+
+[[sites.maintenance]]
+node = "berlin-001"
+action = "cordon"
+from_h = 3
+
+[[sites.outages]]"""
+    berlin = load(write("scenario.toml", "[[sites.outages]]", added)).sites[0]
+    assert berlin.maintenance == (
+        Maintenance(subject="berlin-000", from_s=3600.0, until_s=7200.0, drains=True),
+        Maintenance(subject="berlin-001", from_s=10_800.0, until_s=None, drains=False),
+    )
 
 
 def test_round_trips_between_sites_follow_the_network(write):
