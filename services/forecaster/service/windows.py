@@ -1,8 +1,9 @@
 """``metrics`` in, ``features`` out: a faust-streaming worker on a thread of its own around the pure windows.
 
-At least once, and a repeat is harmless. In this order, always: fold events → save the windows' rows in the table → acknowledge
-the events → commit (which waits until the broker has the rows). So after a crash the table holds at least what was committed;
-what is read again and was already in a row is recognised by series and time.
+At least once, and a repeat is harmless. In this order, always: fold events → save the windows' rows in the table → commit the
+offsets behind these events (which waits until the broker has the rows). So after a crash the table holds at least what was
+committed; what is read again and was already in a row is recognised by series and time. The same order holds when a replica leaves
+or partitions move; ``handover.py`` tells what faust would do instead.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from prometheus_client import Counter, Gauge
 from services.forecaster.core.partition import LayoutCache, PartitionWindows, Scrape, microseconds, moment
 from services.forecaster.core.rows import RowKey
 from services.forecaster.model import QUANTILE_LEVELS, Aggregate
+from services.forecaster.service.handover import Offsets, held_app
 from services.forecaster.service.table import GROUP, panes_table
 from solyx.bus.port import Received
 from solyx.bus.worker import dead_letter
@@ -64,7 +66,11 @@ class WindowWorker:
         self._partitions: dict[int, PartitionWindows] = {}
         self._layouts = LayoutCache()
         self._scrapes = msgspec.json.Decoder(Scrape)
-        self._unacked: list[Any] = []
+        self._offsets = Offsets()
+        self._unsaved_events = 0
+        self._loaded = False  # the table's rows are in the windows; not yet ``recovered``, nothing may be read
+        self._commits: asyncio.Task[None] | None = None
+        self._one_commit = asyncio.Lock()
         self._parking: set[asyncio.Future[None]] = set()
         self._app: Any = None
         self._table: Any = None
@@ -135,8 +141,6 @@ class WindowWorker:
     # ---------------------------------------------------------------------------------------------- faust's side
     def _make_app(self) -> Any:
         """The faust application, with every setting that the findings in the README ask for."""
-        import faust  # noqa: PLC0415 - 40 MB; only a process that starts the worker pays
-
         for name, level in (
             ("faust", logging.WARNING),
             ("mode", logging.WARNING),
@@ -147,8 +151,9 @@ class WindowWorker:
         data = Path(settings.state_dir).absolute() / f"forecaster-{settings.replica}"
         data.mkdir(parents=True, exist_ok=True)
         broker = ";".join(f"kafka://{server.strip()}" for server in settings.kafka_bootstrap_servers.split(","))
-        app: Any = faust.App(
+        app: Any = held_app(
             GROUP,
+            on_ready=self._ready,
             broker=broker,
             store="memory://",
             processing_guarantee="at_least_once",
@@ -161,7 +166,6 @@ class WindowWorker:
             broker_session_timeout=15.0,
             broker_heartbeat_interval=3.0,
             broker_max_poll_records=200,
-            broker_commit_interval=max(settings.table_flush_s, 0.5),
             consumer_auto_offset_reset="earliest",
             consumer_max_fetch_size=4 << 20,
             producer_compression_type="snappy",
@@ -176,7 +180,7 @@ class WindowWorker:
         )
         app.boot_strategy.enable_web = False  # with web_enabled alone it would still bind a port
         app.boot_strategy.enable_sensors = False
-        metrics = app.topic(METRICS.name, key_serializer="raw", value_serializer="raw", value_type=bytes, acks=True)
+        metrics = app.topic(METRICS.name, key_serializer="raw", value_serializer="raw", value_type=bytes, acks=False)
         self._table = panes_table(app)
         self._table.on_recover(self._recover)
         app.on_partitions_revoked.connect(self._revoked)
@@ -199,8 +203,11 @@ class WindowWorker:
             self._asked_to_stop.set()
 
     def _fold(self, event: Any) -> None:
+        if not self.recovered:
+            return  # its partition is being given up, or is read anew from what was committed
         message = event.message
-        self._unacked.append(event)
+        self._offsets.folded(message.partition, message.offset)
+        self._unsaved_events += 1
         self.events += 1
         if _TYPE_HEADER not in (message.headers or ()):
             self._park(message, f"not a {MetricsScraped.TYPE} event")
@@ -225,8 +232,9 @@ class WindowWorker:
 
     async def _recover(self) -> None:
         """The table holds what was saved: begin from there, with every window that this replica was not asked to give up."""
-        self._partitions.clear()
-        self._unacked.clear()
+        if not self._app.consumer.recovered_what_it_owns():
+            return  # another rebalance has begun; its own recovery follows
+        self._forget()
         assigned = {tp.partition for tp in self._app.consumer.assignment() if tp.topic == METRICS.name}
         for number in assigned:
             self._new_partition(number)
@@ -234,24 +242,47 @@ class WindowWorker:
             row = RowKey.decode(key)
             if row.partition in assigned and value is not None:
                 self._partitions[row.partition].restore(row, value)
-        self.recovered = True
+        self._loaded = True
         log.info("windows_recovered", partitions=sorted(assigned), rows=len(self._table))
+
+    def _ready(self) -> None:
+        """The partitions are where they were committed, and the queues were emptied for the last time: read."""
+        if self._loaded and self._app.consumer.recovered_what_it_owns():
+            self.recovered = True
+            self._app.consumer.release()
 
     async def _revoked(self, *_: Any, **__: Any) -> None:
         """Before another replica may read the partitions: save and commit. What fails here is read again, and recognised."""
         if self.recovered:
             self.recovered = False
             await self._save_and_commit()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._loaded = False
         self._partitions.clear()
-        self._unacked.clear()
+        self._offsets.clear()
+        self._unsaved_events = self._samples = 0
 
     async def _save_and_commit(self) -> None:
-        try:
-            self._save()
-            await self._app.producer.flush()
-            await self._app.consumer.commit()
-        except Exception as error:  # noqa: BLE001 - aiokafka raises many kinds; a commit that fails is repeated by the next owner
-            log.warning("windows_not_committed", error=str(error))
+        self._save()
+        await self._commit()
+
+    async def _commit(self) -> None:
+        """Let whoever reads the partitions next begin behind what the broker has in rows and dead letters."""
+        from faust.types import TP  # noqa: PLC0415
+
+        async with self._one_commit:
+            offsets = self._offsets.due()
+            if not offsets:
+                return
+            try:
+                await asyncio.gather(*self._parking)
+                wanted = {TP(METRICS.name, number): offset for number, offset in offsets.items()}
+                if await self._app.consumer._commit_offsets(wanted):  # noqa: SLF001 - flushes the producer first
+                    self._offsets.committed(offsets)
+            except Exception as error:  # noqa: BLE001 - aiokafka raises many kinds; what is not committed is read again
+                log.warning("windows_not_committed", error=str(error))
 
     # --------------------------------------------------------------------------------------------- rows and features
     async def _tick_forever(self) -> None:
@@ -264,6 +295,8 @@ class WindowWorker:
             now = monotonic_s()
             if now - saved_at >= max(self._settings.table_flush_s - _TICK_S, flush_took / _FLUSH_SHARE):
                 self._save()
+                if self._commits is None or self._commits.done():
+                    self._commits = asyncio.create_task(self._commit())
                 saved_at = monotonic_s()
                 flush_took = saved_at - now
                 SOURCES.set(sum(len(windows.sources) for windows in self._partitions.values()))
@@ -285,7 +318,7 @@ class WindowWorker:
         await self._app.producer.send(record.topic, key, record.value, partition, None, record.headers)
 
     def _save(self) -> None:
-        """Write the changed rows to the table, then acknowledge what they hold."""
+        """Write the changed rows to the table; what they hold may be committed then."""
         saved = 0
         for windows in self._partitions.values():
             for key, value in windows.rows():
@@ -297,10 +330,9 @@ class WindowWorker:
         SAVED_ROWS.inc(saved)
         SAMPLES.inc(self._samples)
         self._samples = 0
-        EVENTS.inc(len(self._unacked))
-        unacked, self._unacked = self._unacked, []
-        for event in unacked:
-            event.ack()
+        EVENTS.inc(self._unsaved_events)
+        self._unsaved_events = 0
+        self._offsets.saved()
 
     def _write(self, key: bytes, value: bytes | None) -> None:
         if value is not None:
