@@ -154,7 +154,7 @@ class Experiment:
         return engine.run(moments, report)
 
     def _production(self, weight: float, variant: Variant, report: Callable[[float], None]) -> Runs:
-        policy = Policy(carbon_eur_per_t=weight)
+        policy = Policy(carbon_eur_per_t=weight, restart_s=self.overhead_s)
         if variant.delay_eur_per_job_h is not None:
             policy = msgspec.structs.replace(policy, delay_eur_per_job_h=variant.delay_eur_per_job_h)
         workload, moments = self.workload, self.moments()

@@ -56,6 +56,7 @@ class _Kind(IntEnum):
 class _Running:
     allocated: JobAllocated
     start_s: float
+    restart_s: float  # what it repeats before it goes on
 
 
 class Production:
@@ -76,7 +77,6 @@ class Production:
         self._workload = workload
         self._sites = {name: index for index, name in enumerate(sites)}
         self._overhead_s = suspend_overhead_s
-        self._left_s: dict[str, float] = {}  # work that a job that was stopped still has to do
         self._running: dict[str, _Running] = {}
         self._allocated_revision: dict[str, int] = {}
         self._heap: list[tuple[float, int, int, object]] = []
@@ -165,10 +165,12 @@ class Production:
 
     def _start(self, event: JobAllocated, now_s: float) -> WorkloadReported:
         job = self._jobs[event.job_id]
-        running = self._running[event.job_id] = _Running(event, now_s)
+        kept_s = event.progress_s
+        restart_s = self._overhead_s if kept_s else 0.0
+        running = self._running[event.job_id] = _Running(event, now_s, restart_s)
         self._allocated_revision[event.job_id] = event.revision
         self.runs.queued_s[job.index] = self.runs.queued_s.get(job.index, 0.0) + event.waited_s
-        self._push(now_s + self._left_s.get(event.job_id, job.true_duration_s), _Kind.END, running)
+        self._push(now_s + job.true_duration_s - kept_s + restart_s, _Kind.END, running)
         return _report(event, "started", WorkloadReason.APPLIED, now_s, now_s)
 
     def _stop(self, event: AllocationReleased, now_s: float) -> list[WorkloadReported]:
@@ -184,13 +186,12 @@ class Production:
         job = self._jobs[event.job_id]
         del self._running[event.job_id]
         self.runs.add(job.index, self._sites[event.site], running.start_s, now_s)
+        kept_s = 0.0
         if status == "succeeded":
             self.runs.done_s[job.index] = now_s
-        else:
-            left_s = self._left_s.get(event.job_id, job.true_duration_s) - (now_s - running.start_s)
-            kept = job.spec.suspendable
-            self._left_s[event.job_id] = left_s + self._overhead_s if kept else job.true_duration_s
-        return _report(event, status, reason, now_s, running.start_s)
+        elif job.spec.suspendable:
+            kept_s = event.progress_s + max(0.0, now_s - running.start_s - running.restart_s)
+        return _report(event, status, reason, now_s, running.start_s, kept_s)
 
 
 def _report(
@@ -199,6 +200,7 @@ def _report(
     reason: WorkloadReason,
     now_s: float,
     started_s: float | None,
+    progress_s: float = 0.0,
 ) -> WorkloadReported:
     return WorkloadReported(
         job_id=event.job_id,
@@ -208,6 +210,7 @@ def _report(
         status=status,
         reason=reason,
         started_at=None if started_s is None else _time(started_s),
+        progress_s=progress_s,
         at=_time(now_s),
     )
 

@@ -26,6 +26,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     stuck_s: float = 7200.0  # a placement that has not started this long after its start time is stuck
     reaction_s: float = 0.0  # what the other services need to act on a decision; grows with a replay's speed
     forecast_fresh_s: float = 10800.0  # a forecast older than this is not used
+    restart_s: float = 60.0  # work that a job loses when it is stopped and goes on
+    worth_share: float = 0.02  # of a plan's cost: what another must save for a placement to be taken back
+    worth_eur: float = 0.00002  # the same for small plans
+    replan_jobs: int = 500  # placements that are looked at again in one decision
     settle_s: float = 0.0  # no job is refused for what the sites lack until no new site appeared for this long
 
 
@@ -39,6 +43,9 @@ class Choice:
     cost: CostBreakdown
     alternative: Alternative | None
     bound_by: str
+    stretches: tuple[tuple[float, float], ...]  # when it is expected to run: start and duration, s
+    total_eur: float  # of what lies ahead, in the measure by which plans are compared
+    queued: bool = False  # no site has room: it waits where the load is least
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -55,7 +55,7 @@ class Accounts:
 
     def within(self, job: Job, spec: JobSpec, choice: Choice, order: Order, now: datetime) -> Choice | Wait | Over:
         """The choice if its tenant's budgets have room for it, or it waits for them; ``Over``: beyond a soft one."""
-        run_s = max(0.0, spec.duration_estimate_s - job.progress_s)
+        run_s = max(0.0, spec.duration_estimate_s - job.kept_s)
         more = expected_use(spec, choice.cost, run_s=run_s)
         over = self.budgets.check(job.tenant, more, now)
         if not isinstance(over, Over):

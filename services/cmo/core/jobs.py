@@ -16,6 +16,7 @@ from solyx.events import (
     JobPlaced,
     JobSubmitted,
     PlacementDeferred,
+    PlacementReason,
     PlacementWithdrawn,
     Run,
     Usage,
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 
     from solyx.events import CostBreakdown, JobSpec
 
+_MOVES = frozenset(
+    (
+        WithdrawalReason.MIGRATION,
+        WithdrawalReason.SUSPENSION,
+        WithdrawalReason.GRID_EVENT,
+        WithdrawalReason.RELIEF,
+    )
+)
 End = Literal["succeeded", "failed", "stopped"]
 
 
@@ -117,6 +126,41 @@ class Job:
     def failed_by_itself(self) -> bool:
         """The latest placement ended in a failure that counts: not by a node that died under it."""
         return self.end == "failed" and self.report is not None and self.report.reason is not WorkloadReason.NODE_LOST
+
+    @property
+    def moving(self) -> bool:
+        """It was taken back to go on at another time or place: no reason to refuse it what it was promised."""
+        return self.kept_s > 0.0 or (self.withdrawn == self.revision > 0 and self.withdrawal in _MOVES)
+
+    @property
+    def kept_s(self) -> float:
+        """The work that a new placement begins with: what the latest run kept, if there was one, else what those before it did."""
+        report = self.report
+        ran = report is not None and report.revision == self.revision and report.started_at is not None
+        return report.progress_s if ran and report is not None and report.status != "started" else self.progress_s
+
+    @property
+    def ran_at(self) -> str | None:
+        """Where it ran last, and its data lies; None: it never ran."""
+        if self.run_began_at is not None:
+            return self.site
+        return self.runs[-1].site if self.runs else None
+
+    def reason_after(self, first: PlacementReason) -> PlacementReason:
+        """Why a new placement is made: ``first`` for the first one, else what ended the one before."""
+        if not self.revision:
+            return first
+        if self.withdrawn == self.revision:
+            match self.withdrawal:
+                case WithdrawalReason.MIGRATION:
+                    return PlacementReason.MIGRATION
+                case WithdrawalReason.SUSPENSION | WithdrawalReason.RELIEF:
+                    return PlacementReason.RESUMED
+                case WithdrawalReason.GRID_EVENT:
+                    return PlacementReason.GRID_EVENT
+                case _:
+                    pass
+        return PlacementReason.RESUMED if self.end == "stopped" and self.kept_s else PlacementReason.RETRY
 
     @property
     def next_attempt(self) -> int:

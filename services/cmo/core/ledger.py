@@ -36,6 +36,7 @@ CPU, MEMORY, POWER, FIRST_POOL = 0, 1, 2, 3
 _MIB = 1 << 20
 _UNLIMITED = 1 << 58
 
+Stretch: TypeAlias = tuple[float, float]  # start and duration, s
 Pool: TypeAlias = tuple[str, frozenset[str]]  # kind and allowed models; an empty set: any model
 
 
@@ -91,8 +92,9 @@ class Commitment:
     """What one job takes where and when."""
 
     site: Site
+    stretches: tuple[Stretch, ...]  # in order of time; more than one where the plan pauses
     end_s: float
-    span: Span
+    spans: tuple[Span, ...]
     demand: Demand
     row: Ints
 
@@ -162,10 +164,17 @@ class Ledger:
 
     def commit(self, key: str, *, site: Site, demand: Demand, start_s: float, duration_s: float, now_s: float) -> float:
         """Write down a run, instead of what was written under ``key`` before; returns when it should end."""
+        return self.commit_all(key, site=site, demand=demand, stretches=((start_s, duration_s),), now_s=now_s)
+
+    def commit_all(
+        self, key: str, *, site: Site, demand: Demand, stretches: tuple[Stretch, ...], now_s: float
+    ) -> float:
+        """Write down a run with pauses; what of it is over is left out, but never all of it."""
         self.release(key)
-        span = Span.of(start_s, duration_s, now_s)
-        end_s = max(start_s + duration_s, now_s + 1.0)
-        commitment = Commitment(site, end_s, span, demand, self.rows(demand)[site.index])
+        ahead = tuple(stretch for stretch in stretches if sum(stretch) > now_s) or stretches[-1:]
+        spans = tuple(Span.of(start_s, duration_s, now_s) for start_s, duration_s in ahead)
+        end_s = max(sum(ahead[-1]), now_s + 1.0)
+        commitment = Commitment(site, ahead, end_s, spans, demand, self.rows(demand)[site.index])
         self._commitments[key] = commitment
         self._charge(commitment, -1)
         return end_s
@@ -184,17 +193,17 @@ class Ledger:
         return len(self._commitments)
 
     def _charge(self, commitment: Commitment, sign: int) -> None:
-        span, row = commitment.span, commitment.row
-        free = self._free[commitment.site.index]
-        first = span.first - self._base
-        last = min(first + 1 + span.whole, SLOTS)
-        if 0 <= first < SLOTS:
-            free[first] += (sign * span.head) * row
-        begin = max(first + 1, 0)
-        if span.whole and begin < last:
-            free[begin:last] += (sign * SLOT_S) * row
-        if span.tail and 0 <= first + 1 + span.whole < SLOTS:
-            free[first + 1 + span.whole] += (sign * span.tail) * row
+        row, free = commitment.row, self._free[commitment.site.index]
+        for span in commitment.spans:
+            first = span.first - self._base
+            last = min(first + 1 + span.whole, SLOTS)
+            if 0 <= first < SLOTS:
+                free[first] += (sign * span.head) * row
+            begin = max(first + 1, 0)
+            if span.whole and begin < last:
+                free[begin:last] += (sign * SLOT_S) * row
+            if span.tail and 0 <= first + 1 + span.whole < SLOTS:
+                free[first + 1 + span.whole] += (sign * span.tail) * row
 
     def _know_pools(self, demand: Demand) -> None:
         new = [pool for pool, _ in demand.devices_milli if pool not in self._pools]
@@ -282,6 +291,17 @@ class Room:
             if tail:
                 fits &= left[:, whole : whole + count] >= asked * tail
         fits[:, 0] = now
+        return fits
+
+    def hours(self, count: int) -> Bools:
+        """Whether it fits for the whole of an hour (or all its length, if that is less), over (site, hour from now)."""
+        free = self._ledger.free[:, self._offset : self._offset + count]
+        seconds = SLOT_S if self._whole else self._tail
+        fits = np.ones(free.shape[:2], np.bool_)
+        for column in self._columns:
+            asked = self._rows[:, column : column + 1]
+            fits &= free[:, :, column] >= asked * seconds
+            fits[:, 0] &= free[:, 0, column] >= asked[:, 0] * max(seconds, self._now.head)
         return fits
 
     def load(self) -> NDArray[np.float64]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from solyx.budget import expected_use
 from solyx.energy import HOUR_S, cores_of, dynamic_power_w, gpus_of, movement_eur, run_bill
 from solyx.events import PowerModel, Run, Usage
@@ -70,7 +72,7 @@ class Meter:
             power_w=dynamic_power_w(spec, site.power if site is not None else PowerModel()),
             price=price,
             carbon=carbon,
-            movement_eur=self._movement_eur(spec, job.site),
+            movement_eur=self._movement_eur(spec, job.runs[-1].site if job.runs else None, job.site),
         )
         return (*job.runs, Run(revision=job.revision, site=job.site, started_at=start, ended_at=end, usage=usage))
 
@@ -95,10 +97,15 @@ class Meter:
             carbon_kg=expected.carbon_kg * stretch,
         )
 
-    def _movement_eur(self, spec: JobSpec, to_site: str) -> float:
-        """As the placement expected it: if nobody knows where the data lies, at the price of the place it goes to."""
+    def _movement_eur(self, spec: JobSpec, ran_at: str | None, to_site: str) -> float:
+        """As the placement expected it: data lies where the job ran last, at first where its owner put it.
+
+        If nobody knows that place, at the price of the place it goes to.
+        """
         if spec.data is None:
             return 0.0
-        source = self._sites.by_name.get(spec.data.site) or self._sites.by_name.get(to_site)
+        lies_at = ran_at or spec.data.site
+        source = self._sites.by_name.get(lies_at) or self._sites.by_name.get(to_site)
         egress = 0.0 if source is None else source.observed.egress_eur_per_gib
-        return movement_eur(spec.data, to_site=to_site, egress_eur_per_gib=egress)
+        data = msgspec.structs.replace(spec.data, site=lies_at)
+        return movement_eur(data, to_site=to_site, egress_eur_per_gib=egress)

@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from services.cmo.core.accounts import Accounts, beyond, deferral_of
 from services.cmo.core.budgets import Over
+from services.cmo.core.expected import ExpectedUse
 from services.cmo.core.jobs import Job, total
-from services.cmo.core.ledger import SLOT_S, Demand, Ledger
+from services.cmo.core.ledger import SLOT_S, Ledger
+from services.cmo.core.lengths import Lengths
 from services.cmo.core.outlook import Outlook
 from services.cmo.core.placing import Placer
+from services.cmo.core.replanning import Replanner
 from services.cmo.core.sites import Sites
 from services.cmo.core.timers import Due, Timers
 from services.cmo.model import Choice, Policy, Refuse, Wait
 from solyx.events import (
+    NOWHERE,
     BudgetSet,
     EnergySeriesPublished,
     FinishReason,
@@ -39,17 +43,13 @@ from solyx.events import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from services.cmo.core.sites import Site
     from solyx.events import Event, JobSpec
     from solyx.events.placement import JobOutcome
 
 # Whether it goes after others because of a soft budget, then highest priority first, then the oldest; the job.
 Turn: TypeAlias = tuple[bool, int, float, str]
 
-_EXTENSION_SHARE = 0.1  # a run that outlasts its estimate is expected to take a tenth of it more, at least an hour
 _AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at again after this share of the stuck time
-_USE_SHARE = 0.2  # of the reaction time: how often, at most, the use of a run that is late or long is written down anew
-_NEXT = "/next"  # suffix of the key under which room is held for a job that is being moved
 
 
 class CmoCore:
@@ -58,9 +58,11 @@ class CmoCore:
     def __init__(self, policy: Policy | None = None) -> None:
         self._policy = policy or Policy()
         self._sites, self._ledger, self._timers = Sites(), Ledger(), Timers()
-        self._outlook = Outlook(self._policy)
-        self._placer = Placer(self._policy, self._sites, self._ledger, self._outlook)
+        self._outlook, self._lengths = Outlook(self._policy), Lengths()
+        self._placer = Placer(self._policy, self._sites, self._ledger, self._outlook, self._lengths)
         self._accounts = Accounts(self._sites, self._outlook)
+        self._use = ExpectedUse(self._policy, self._sites, self._ledger, self._placer, self._timers, self._accounts)
+        self._replanner = Replanner(self._policy, self._sites, self._ledger, self._outlook, self._placer, self._use)
         self._jobs: dict[str, Job] = {}
         self._finished: set[str] = set()
         self._grid: dict[tuple[str, str], GridEventAnnounced] = {}
@@ -68,7 +70,6 @@ class CmoCore:
         self._touched: dict[str, None] = {}  # in order of touching
         self._queue: list[Turn] = []
         self._waiting: dict[str, None] = {}  # no site can take them now
-        self._at_site: dict[str, set[str]] = {}  # live placements
         self._inventory_changed = False
         self._seen_generation = 0
         self._settled_at_s: float | None = None
@@ -122,9 +123,8 @@ class CmoCore:
         job = self._jobs.pop(job_id, None)
         self._touched.pop(job_id, None)
         self._waiting.pop(job_id, None)
-        self._give_back(job_id)
-        if job is not None and job.site in self._at_site:
-            self._at_site[job.site].discard(job_id)
+        self._use.let_go(job_id)
+        self._use.end(job_id, NOWHERE if job is None else job.site)
 
     # Decide ----------------------------------------------------------------------------------------------------------
 
@@ -154,7 +154,10 @@ class CmoCore:
         self._reconsider(now_s)
         for job_id in self._accounts.budgets.freed(now):
             self._enqueue(self._jobs[job_id])
-        # 5. Placements.
+        # 5. Placements that are better taken back.
+        if self._replanner.due(now_s):
+            self._replan(now, decisions)
+        # 6. Placements.
         if self._sites.all:
             self._place_batch(now, decisions)
         return decisions
@@ -176,7 +179,7 @@ class CmoCore:
             self._settled_at_s = now_s + self._policy.settle_s
         for site in self._sites.all:
             if site.lost:
-                self._touched.update(dict.fromkeys(sorted(self._at_site.get(site.name, ()))))
+                self._touched.update(dict.fromkeys(self._use.at_site(site.name)))
 
     def _reconsider(self, now_s: float) -> None:
         settled = self._settled_at_s is not None and now_s >= self._settled_at_s
@@ -196,11 +199,10 @@ class CmoCore:
             self._review_live(job, spec, now, decisions)
             if job.live:
                 return
-        self._give_back(job.job_id, keep_reservation=True)
-        if job.site in self._at_site:
-            self._at_site[job.site].discard(job.job_id)
+        self._use.end(job.job_id, job.site)
         self._accounts.plan(job, spec)
         if job.end == "succeeded":
+            self._learn(job, spec)
             self._finish(job, "succeeded", FinishReason.COMPLETED, "", now, decisions)
         elif job.cancel_requested:
             self._finish(job, "cancelled", FinishReason.CANCELLED, "cancelled by its owner", now, decisions)
@@ -220,7 +222,41 @@ class CmoCore:
         elif job.cancel_requested and job.withdrawn < job.revision:
             self._withdraw(job, spec, WithdrawalReason.CANCELLED, now, decisions)
         if job.live and job.committed != (job.revision, job.started):
-            self._write_down(job, spec, now)
+            self._use.write_down(job, spec, now.timestamp())
+
+    def _learn(self, job: Job, spec: JobSpec) -> None:
+        """How long it truly took."""
+        report = job.report
+        if report is not None and report.started_at is not None:
+            ran_s = (report.at - report.started_at).total_seconds()
+            self._lengths.learn(spec.duration_estimate_s, job.progress_s + ran_s)
+
+    def _replan(self, now: datetime, decisions: list[Event]) -> None:
+        """Take placements back that another plan beats; each is placed anew once it has stopped."""
+        for job in self._replanner.next_jobs(self._jobs, now.timestamp()):
+            assert job.spec is not None
+            found = self._replanner.better(job, job.spec, now)
+            if found is not None:
+                self.take_back(job, job.spec, *found, now, decisions)
+
+    def take_back(
+        self,
+        job: Job,
+        spec: JobSpec,
+        reason: WithdrawalReason,
+        instead: Choice | None,
+        now: datetime,
+        decisions: list[Event],
+    ) -> None:
+        """Suspend or move a live job: once its placement is reported to have stopped it is placed anew, with its progress.
+
+        ``instead``: the room that is held for it meanwhile.
+        """
+        self._withdraw(job, spec, reason, now, decisions)
+        if instead is not None:
+            self._use.hold_choice(job, spec, instead, now.timestamp())
+        elif self._ledger.committed(job.job_id) is None:
+            self._use.write_down(job, spec, now.timestamp())
 
     def _withdraw(
         self, job: Job, spec: JobSpec, reason: WithdrawalReason, now: datetime, decisions: list[Event]
@@ -235,6 +271,7 @@ class CmoCore:
             revision=job.revision,
             attempt=job.attempt,
             reason=reason,
+            progress_s=job.progress_s,
             used=job.used,
             runs=job.runs,
             decided_at=now,
@@ -267,45 +304,6 @@ class CmoCore:
         decisions.append(finished)
         self._over(finished)
 
-    # The use that a live placement is expected to have ---------------------------------------------------------------
-
-    def _write_down(self, job: Job, spec: JobSpec, now: datetime) -> None:
-        """Commit the run of the live placement from its start, and arm its timers."""
-        self._at_site.setdefault(job.site, set()).add(job.job_id)
-        self._accounts.plan(job, spec)
-        site = self._sites.by_name.get(job.site)
-        if site is None:
-            return
-        now_s, report = now.timestamp(), job.report
-        start_s = now_s if job.start_at is None else job.start_at.timestamp()
-        if job.started and report is not None:
-            start_s = (report.started_at or report.at).timestamp()
-        job.committed = (job.revision, job.started)
-        end_s = self._commit(job, spec, site, start_s, spec.duration_estimate_s, now_s)
-        if job.started:
-            self._timers.set(end_s, Due.USE, job.job_id, job.revision)
-        else:
-            self._timers.set(start_s + self._use_again_s(spec), Due.USE, job.job_id, job.revision)
-            self._timers.set(start_s + self._stuck_s, Due.STUCK, job.job_id, job.revision)
-
-    def _commit(self, job: Job, spec: JobSpec, site: Site, start_s: float, duration_s: float, now_s: float) -> float:
-        return self._ledger.commit(
-            job.job_id, site=site, demand=Demand.of(spec), start_s=start_s, duration_s=duration_s, now_s=now_s
-        )
-
-    def _give_back(self, job_id: str, *, keep_reservation: bool = False) -> None:
-        self._ledger.release(job_id)
-        if not keep_reservation:
-            self._ledger.release(job_id + _NEXT)
-
-    @property
-    def _stuck_s(self) -> float:
-        return max(self._policy.stuck_s, self._policy.reaction_s)
-
-    def _use_again_s(self, spec: JobSpec) -> float:
-        """How long after its start a placement that was not seen running is written down anew from the present."""
-        return max(SLOT_S, _USE_SHARE * self._policy.reaction_s, spec.duration_estimate_s / 4)
-
     def _wake(self, due: Due, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
         match due:
             case Due.REVIEW:
@@ -313,43 +311,21 @@ class CmoCore:
                     self._enqueue(job)
             case Due.USE:
                 if job.live:
-                    self._renew_use(job, spec, now.timestamp())
+                    self._use.renew(job, spec, now.timestamp())
             case Due.STUCK:
                 if job.live and not job.started and job.withdrawn < job.revision:
                     self._unstick(job, spec, now, decisions)
-
-    def _renew_use(self, job: Job, spec: JobSpec, now_s: float) -> None:
-        """The run has not started, or is not over, when it was expected to: write it down from now on."""
-        commitment = self._ledger.committed(job.job_id)
-        if commitment is None:
-            return
-        if not job.started:
-            self._commit(job, spec, commitment.site, now_s, spec.duration_estimate_s, now_s)
-            again_s = now_s + self._use_again_s(spec)
-        elif commitment.end_s > now_s:
-            again_s = commitment.end_s
-        else:
-            more_s = max(SLOT_S, _USE_SHARE * self._policy.reaction_s, _EXTENSION_SHARE * spec.duration_estimate_s)
-            again_s = self._commit(job, spec, commitment.site, now_s, more_s, now_s)
-            self._accounts.plan(job, spec, until_s=again_s)
-        self._timers.set(again_s, Due.USE, job.job_id, job.revision)
 
     def _unstick(self, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
         """Take it back if it could start elsewhere now, and hold the room there so that others are not sent after it."""
         name = self._placer.has_room_elsewhere(job, spec, now)
         now_s = now.timestamp()
         if name is None:
-            self._timers.set(now_s + _AGAIN_SHARE * self._stuck_s, Due.STUCK, job.job_id, job.revision)
+            self._timers.set(now_s + _AGAIN_SHARE * self._use.stuck_s, Due.STUCK, job.job_id, job.revision)
             return
         self._withdraw(job, spec, WithdrawalReason.STUCK, now, decisions)
-        self._ledger.commit(
-            job.job_id + _NEXT,
-            site=self._sites.by_name[name],
-            demand=Demand.of(spec),
-            start_s=now_s,
-            duration_s=spec.duration_estimate_s,
-            now_s=now_s,
-        )
+        site = self._sites.by_name[name]
+        self._use.hold(job, spec, site, ((now_s, self._placer.left_s(job, spec)),), now_s)
 
     # Placements ------------------------------------------------------------------------------------------------------
 
@@ -372,7 +348,7 @@ class CmoCore:
             job.queued = False
             if job.live:
                 continue
-            self._ledger.release(job.job_id + _NEXT)
+            self._use.let_go(job.job_id)
             looked_at += 1
             verdict = self._placer.choose(job, job.spec, now)
             if isinstance(verdict, Choice):
@@ -428,10 +404,11 @@ class CmoCore:
             cost=choice.cost,
             alternative=choice.alternative,
             bound_by=choice.bound_by,
+            progress_s=job.kept_s,
             used=total(runs),
             runs=runs,
             decided_at=now,
         )
         decisions.append(placement)
         job.merge(placement)
-        self._write_down(job, spec, now)
+        self._use.write_down(job, spec, now.timestamp(), choice.stretches)

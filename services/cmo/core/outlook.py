@@ -51,15 +51,23 @@ class Prices:
     known: NDArray[np.bool_]  # by site: price and carbon are known now
     starts: NDArray[np.int64]  # by site: how many hourly starts lie in hours of known price
 
-    def unit_costs(self, duration_s: float, now_s: float, count: int) -> Floats:
+    def weigh(self, carbon_eur_per_t: float | None) -> Floats:
+        """Prefix sums of price with carbon at the job's own carbon price; None: the federation's."""
+        return self.weighted if carbon_eur_per_t is None else self.price + self.carbon * (carbon_eur_per_t / 1000.0)
+
+    def rates(self, carbon_eur_per_t: float | None, count: int) -> Floats:
+        """EUR/MWh with carbon, over (site, hour from now)."""
+        return np.diff(self.weigh(carbon_eur_per_t)[:, : count + 1], axis=1)
+
+    def unit_costs(self, duration_s: float, now_s: float, count: int, carbon_eur_per_t: float | None = None) -> Floats:
         """EUR/MW of running for ``duration_s``, over (site, start): start 0 is now, start k the k-th full hour."""
         seconds = min(duration_s, WINDOW_SLOTS * SLOT_S)
         whole, part = int(seconds // SLOT_S), seconds % SLOT_S / SLOT_S
-        prefix = self.weighted
+        prefix = self.weigh(carbon_eur_per_t)
         costs = prefix[:, whole : whole + count] - prefix[:, :count]
         if part:
             costs += part * (prefix[:, whole + 1 : whole + count + 1] - prefix[:, whole : whole + count])
-        costs[:, 0] = self._between(prefix, now_s, seconds)
+        costs[:, 0] = self.between(prefix, now_s, seconds)
         return costs * (duration_s / seconds) if seconds < duration_s else costs
 
     def integrals(self, site: int, start_s: float, duration_s: float) -> tuple[float, float]:
@@ -67,11 +75,12 @@ class Prices:
         seconds = min(duration_s, WINDOW_SLOTS * SLOT_S)
         stretch = duration_s / seconds
         row = slice(site, site + 1)
-        price = self._between(self.price[row], start_s, seconds)[0]
-        carbon = self._between(self.carbon[row], start_s, seconds)[0]
+        price = self.between(self.price[row], start_s, seconds)[0]
+        carbon = self.between(self.carbon[row], start_s, seconds)[0]
         return float(price) * stretch, float(carbon) * stretch
 
-    def _between(self, prefix: Floats, start_s: float, seconds: float) -> Floats:
+    def between(self, prefix: Floats, start_s: float, seconds: float) -> Floats:
+        """What prefix sums add up to in the ``seconds`` from ``start_s`` on, by row."""
         first = start_s / SLOT_S - self.hour
         return _at(prefix, first + seconds / SLOT_S) - _at(prefix, first)
 
@@ -92,12 +101,14 @@ class Outlook:
             None  # hour from which on published values are still asked for; None: no run is under way
         )
         self._version = 0
+        self.auctions = 0  # grows when prices of hours ahead are published
         self._made_for: tuple[int, int, list[str]] | None = None
         self._prices: Prices | None = None
 
     def fold_series(self, event: EnergySeriesPublished) -> None:
         """Take over published values."""
         if event.kind in (PRICE, CARBON):
+            self.auctions += event.kind == PRICE and len(event.values) > 1
             self._series.setdefault((event.site, event.kind), HourlySeries()).add(
                 event.start, event.step_s, event.values
             )

@@ -9,45 +9,49 @@ Jobs are placed one after another at marginal cost: each sees what those before 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.cmo.core.ledger import SLOT_S, Demand, Room
-from services.cmo.model import Choice, Refuse, Wait
-from solyx.energy import cores_of, gpus_of, movement_eur
+from services.cmo.core.interruption import Hours, restarts
+from services.cmo.core.kinds import Kinds
+from services.cmo.core.ledger import SLOT_S, WINDOW_SLOTS, Room
+from services.cmo.model import Choice, Refuse
 from solyx.events import Alternative, CostBreakdown, FinishReason, PlacementReason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.cmo.core.jobs import Job
-    from services.cmo.core.ledger import Ledger
+    from services.cmo.core.kinds import Kind
+    from services.cmo.core.ledger import Ledger, Stretch
+    from services.cmo.core.lengths import Lengths
     from services.cmo.core.outlook import Outlook, Prices
-    from services.cmo.core.sites import Site, Sites
+    from services.cmo.core.sites import Sites
     from services.cmo.model import Policy, Verdict
-    from solyx.events import DataSet, JobSpec
+    from solyx.events import JobSpec
 
     Floats = NDArray[np.float64]
 
-_KINDS_KEPT = 4096
+_SHORTEST_PAUSED_S = 3600.0
 _PREFER_EARLIER_EUR_PER_H = 1e-9  # of two starts that cost the same, the earlier; above the rounding of prefix sums
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What all jobs share that ask for the same, with the same data and constraints."""
+class Work:
+    """What a job still has to do, and within which limits."""
 
-    obstacle: Refuse | Wait | None  # no site may take them now
-    demand: Demand
-    candidates: NDArray[np.bool_]  # by site
-    only: str  # in words, why one site is left; empty when there are more
-    power_mw: Floats  # by site
-    movement_eur: Floats  # by site
-    bias_eur: Floats  # by site, as a column: the movement, infinite where they may not run
+    job: Job
+    spec: JobSpec
+    kind: Kind
+    usable: NDArray[np.bool_]  # by site
+    length_s: float  # the work left, with what a restart costs
+    limit: Limit
+    delay_eur_per_h: float
+    restart_s: float  # work lost by one more interruption
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +65,22 @@ class Limit:
 class Placer:
     """Chooses for one job at a time against the ledger as it is."""
 
-    def __init__(self, policy: Policy, sites: Sites, ledger: Ledger, outlook: Outlook) -> None:
+    def __init__(self, policy: Policy, sites: Sites, ledger: Ledger, outlook: Outlook, lengths: Lengths) -> None:
         self._policy, self._sites, self._ledger, self._outlook = policy, sites, ledger, outlook
-        self._kinds: dict[object, Kind] = {}
-        self._kinds_of = -1  # generation of the sites
-        self._unit_costs: dict[tuple[float, int], Floats] = {}
+        self._lengths = lengths
+        self._kinds = Kinds(sites)
+        self._unit_costs: dict[tuple[float, int, float | None], Floats] = {}
         self._prices: Prices | None = None
         self._now_s = 0.0
 
-    def choose(self, job: Job, spec: JobSpec, now: datetime) -> Verdict:
-        """Where and when, or why not."""
+    def choose(self, job: Job, spec: JobSpec, now: datetime, *, done_s: float | None = None) -> Verdict:
+        """Where and when, or why not. ``done_s``: the work done so far, if more than what was reported."""
         self._look(now)
-        limit = _limit(job, spec)
-        if spec.deadline is not None and limit.latest_s < self._now_s:
+        length_s = self.left_s(job, spec, done_s)
+        limit = _limit(job, spec, length_s, done_s)
+        if not job.moving and _is_too_late(spec, self._now_s):
             return _too_late(spec, self._now_s)
-        kind = self._kind(spec)
+        kind = self._kinds.of(spec, job.ran_at)
         if kind.obstacle is not None:
             return kind.obstacle
         prices = self._prices
@@ -85,17 +90,80 @@ class Placer:
         if avoided is not None:
             usable[avoided] = False
         if not usable.any():
-            return self._at_home(job, spec, kind, avoided)
-        return self._cheapest(job, spec, kind, limit, usable)
+            return self._at_home(job, spec, kind, avoided, length_s)
+        delay = (
+            self._policy.delay_eur_per_job_h if spec.weights.delay_eur_per_h is None else spec.weights.delay_eur_per_h
+        )
+        work = Work(job, spec, kind, usable, length_s, limit, delay, self._policy.restart_s)
+        choice = self._cheapest(work)
+        if not spec.suspendable or length_s <= _SHORTEST_PAUSED_S:
+            return choice
+        return self._paused(work, choice) or choice
+
+    def left_s(self, job: Job, spec: JobSpec, done_s: float | None = None) -> float:
+        """The work that a new run of the job is expected to take."""
+        kept_s = job.kept_s if done_s is None else done_s
+        restart_s = self._policy.restart_s if kept_s else 0.0
+        return self._lengths.left_s(spec.duration_estimate_s, kept_s) + restart_s
+
+    def cost_of(self, job: Job, spec: JobSpec, site: int, stretches: tuple[Stretch, ...], now: datetime) -> float:
+        """EUR of running at a site in these stretches, at what is known now, as plans are compared; infinite if it may not run there."""
+        self._look(now)
+        kind = self._kinds.of(spec, job.ran_at)
+        if self._prices is None or not self._prices.known[site] or not kind.candidates[site]:
+            return inf
+        prefix = self._prices.weigh(spec.weights.carbon_eur_per_t)[site : site + 1]
+        energy = late_h = before_h = 0.0
+        for start_s, duration_s in stretches:
+            begin_s = max(start_s, self._now_s)
+            length_s = max(0.0, start_s + duration_s - begin_s)
+            energy += float(self._prices.between(prefix, begin_s, length_s)[0])
+            late_h += ((begin_s - self._now_s) / SLOT_S - before_h) * length_s
+            before_h += length_s / SLOT_S
+        late_h /= max(before_h * SLOT_S, 1.0)
+        delay = (
+            self._policy.delay_eur_per_job_h if spec.weights.delay_eur_per_h is None else spec.weights.delay_eur_per_h
+        )
+        paused_eur = (len(stretches) - 1) * self._policy.restart_s / SLOT_S * energy / max(before_h, 1e-9)
+        movement = float(kind.movement_eur[site])
+        return float(kind.power_mw[site]) * (energy + paused_eur) + movement + delay * late_h
+
+    def go_on(
+        self, job: Job, spec: JobSpec, site: int, done_s: float, now: datetime
+    ) -> tuple[float, tuple[Stretch, ...]]:
+        """EUR and hours of the best plan that runs on where it is, for now; without pauses where nothing is known."""
+        self._look(now)
+        left_s = self._lengths.left_s(spec.duration_estimate_s, done_s)
+        whole = ((self._now_s, left_s),)
+        prices, kind = self._prices, self._kinds.of(spec, job.ran_at)
+        if prices is None or not prices.known[site] or left_s <= _SHORTEST_PAUSED_S:
+            return self.cost_of(job, spec, site, whole, now), whole
+        limit = _limit(job, spec, left_s, done_s)
+        delay = (
+            self._policy.delay_eur_per_job_h if spec.weights.delay_eur_per_h is None else spec.weights.delay_eur_per_h
+        )
+        work = Work(job, spec, kind, kind.candidates, left_s, limit, delay, self._policy.restart_s)
+        hours = self._hours(work)
+        costs = self._hourly(work, hours, site)
+        costs[0] = min(costs[0], self._hourly(work, hours, site, room=False)[0])
+        total, fill = hours.fill(costs, begin=True)
+        total += restarts(fill) * self._restart_eur(work, costs, fill)
+        alone = self.cost_of(job, spec, site, whole, now)
+        return (total, hours.stretches(fill)) if total < alone else (alone, whole)
 
     def has_room_elsewhere(self, job: Job, spec: JobSpec, now: datetime) -> str | None:
         """Another site where the job could start now, in its time limit."""
         self._look(now)
-        kind = self._kind(spec)
+        kind = self._kinds.of(spec, job.ran_at)
+        length_s = self.left_s(job, spec)
         here = self._sites.by_name.get(job.site)
-        if kind.obstacle is not None or here is None or (spec.deadline and _limit(job, spec).latest_s < self._now_s):
+        if (
+            kind.obstacle is not None
+            or here is None
+            or (spec.deadline and _limit(job, spec, length_s).latest_s < self._now_s)
+        ):
             return None
-        room = Room(self._ledger, kind.demand, spec.duration_estimate_s, self._now_s).starts(1)[:, 0] & kind.candidates
+        room = Room(self._ledger, kind.demand, length_s, self._now_s).starts(1)[:, 0] & kind.candidates
         room[here.index] = False
         return self._sites.all[int(room.argmax())].name if room.any() else None
 
@@ -107,41 +175,6 @@ class Placer:
             self._prices, self._now_s = prices, now_s
             self._unit_costs.clear()
 
-    # 1. What depends only on the kind of job.
-
-    def _kind(self, spec: JobSpec) -> Kind:
-        data = (spec.data.site, spec.data.size_bytes) if spec.data else None
-        key = (spec.resources, spec.parallelism, spec.allowed_sites, spec.max_latency, data)
-        if self._sites.generation != self._kinds_of or len(self._kinds) >= _KINDS_KEPT:
-            self._kinds.clear()
-            self._kinds_of = self._sites.generation
-        kind = self._kinds.get(key)
-        if kind is None:
-            kind = self._kinds[key] = self._make_kind(spec)
-        return kind
-
-    def _make_kind(self, spec: JobSpec) -> Kind:
-        sites, demand = self._sites.all, Demand.of(spec)
-        found = self._sites.candidates(spec)
-        candidates = np.zeros(len(sites), np.bool_)
-        obstacle = found if isinstance(found, Refuse | Wait) else None
-        only = ""
-        if not isinstance(found, Refuse | Wait):
-            candidates[[site.index for site in found]] = True
-            only = _only(spec, found[0].name) if len(found) == 1 else ""
-        cores, gpus = cores_of(spec), gpus_of(spec)
-        power = np.array([site.power.dynamic_w(cores=cores, gpus=gpus) for site in sites]) / 1e6
-        movement = np.zeros(len(sites))
-        if spec.data is not None:
-            movement = np.array([self._movement_eur(spec.data, site) for site in sites])
-        bias = np.where(candidates, movement, inf)[:, None]
-        return Kind(obstacle, demand, candidates, only, power, movement, bias)
-
-    def _movement_eur(self, data: DataSet, to: Site) -> float:
-        """Egress is paid where the data leaves; if nobody knows that place, at the price of the place it goes to."""
-        source = self._sites.by_name.get(data.site, to)
-        return movement_eur(data, to_site=to.name, egress_eur_per_gib=source.observed.egress_eur_per_gib)
-
     def _avoided(self, job: Job, kind: Kind) -> int | None:
         """The site to stay away from, unless it is the only one."""
         site = self._sites.by_name.get(job.avoid or "")
@@ -149,36 +182,38 @@ class Placer:
             site.index if site is not None and int(kind.candidates.sum()) > int(kind.candidates[site.index]) else None
         )
 
-    # 2. What depends on how long it runs.
+    # The choice.
 
-    def _unit_cost(self, prices: Prices, duration_s: float, count: int) -> Floats:
+    def _unit_cost(self, work: Work, count: int) -> Floats:
         """EUR/MW over (site, start), the same for all jobs of one length."""
-        key = (duration_s, count)
+        weight = work.spec.weights.carbon_eur_per_t
+        key = (work.length_s, count, weight)
         costs = self._unit_costs.get(key)
         if costs is None:
-            costs = self._unit_costs[key] = prices.unit_costs(duration_s, self._now_s, count)
+            assert self._prices is not None
+            costs = self._unit_costs[key] = self._prices.unit_costs(work.length_s, self._now_s, count, weight)
         return costs
 
-    # 3. The choice.
-
-    def _cheapest(self, job: Job, spec: JobSpec, kind: Kind, limit: Limit, usable: NDArray[np.bool_]) -> Choice:
-        prices, now_s, duration_s = self._prices, self._now_s, spec.duration_estimate_s
+    def _cheapest(self, work: Work) -> Choice:
+        """In one piece."""
+        prices, now_s, kind, usable, limit = self._prices, self._now_s, work.kind, work.usable, work.limit
         assert prices is not None
         allowed = self._starts_until(limit.latest_s)
         count = min(allowed, int(prices.starts[usable].max()))
         starts_s = self._starts_s(count)
         late_h = (starts_s - now_s) / SLOT_S
-        costs = self._unit_cost(prices, duration_s, count) * kind.power_mw[:, None]
+        costs = self._unit_cost(work, count) * kind.power_mw[:, None]
         costs += kind.bias_eur
-        costs += late_h * (self._policy.delay_eur_per_job_h + _PREFER_EARLIER_EUR_PER_H)
+        costs += late_h * (work.delay_eur_per_h + _PREFER_EARLIER_EUR_PER_H)
         costs[~usable] = inf
         for site in np.flatnonzero(usable & (prices.starts < count)):
             costs[site, prices.starts[site] :] = inf
-        room = Room(self._ledger, kind.demand, duration_s, now_s)
+        room = Room(self._ledger, kind.demand, work.length_s, now_s)
         open_to_it = np.where(room.starts(count), costs, inf)
         wish, best = _least(costs), _least(open_to_it)
         bound_by, reason = kind.only, PlacementReason.ONLY_SITE if kind.only else PlacementReason.LEAST_COST
-        if open_to_it[best] == inf:
+        queued = bool(open_to_it[best] == inf)
+        if queued:
             best = (int(np.where(usable, room.load(), inf).argmin()), 0)
             bound_by = (
                 f"capacity: no feasible site has room within {limit.words or 'the horizon'}; waits in the site's queue"
@@ -187,24 +222,64 @@ class Placer:
             bound_by = f"capacity: {self._sites.all[wish[0]].name} has no room from {_iso(starts_s[wish[1]])}"
         elif limit.words and best[1] == allowed - 1 < self._policy.horizon_h:
             bound_by, reason = limit.words, PlacementReason.DEADLINE
+        total = float(costs[best])
         costs[best] = open_to_it[best] = inf
-        return self._choice(
-            job,
-            spec,
-            kind,
-            best[0],
-            float(starts_s[best[1]]),
-            reason,
-            bound_by,
-            self._second(job, open_to_it, starts_s),
-        )
+        stretches = ((float(starts_s[best[1]]), work.length_s),)
+        choice = self._choice(work.job, work.spec, kind, best[0], stretches, reason, bound_by)
+        return replace(choice, alternative=self._second(work, open_to_it, starts_s), total_eur=total, queued=queued)
 
-    def _at_home(self, job: Job, spec: JobSpec, kind: Kind, avoided: int | None) -> Choice:
+    def _hours(self, work: Work) -> Hours:
+        slack_s = min(work.limit.latest_s - self._now_s, self._policy.horizon_h * SLOT_S)
+        return Hours.until(self._now_s, work.length_s / SLOT_S, slack_s / SLOT_S, work.delay_eur_per_h)
+
+    def _hourly(self, work: Work, hours: Hours, site: int | None = None, *, room: bool = True) -> Floats:
+        """EUR for each hour of work, over (site, slot) or at one site; infinite where it may not run."""
+        prices, kind, count = self._prices, work.kind, len(hours.room_h)
+        assert prices is not None
+        rows = slice(None) if site is None else slice(site, site + 1)
+        costs = prices.rates(work.spec.weights.carbon_eur_per_t, count)[rows] * kind.power_mw[rows, None] + hours.tilt
+        if room:
+            costs[~Room(self._ledger, kind.demand, work.length_s, self._now_s).hours(count)[rows]] = inf
+        costs[np.arange(count) >= prices.starts[rows, None]] = inf
+        return costs if site is None else costs[0]
+
+    def _restart_eur(self, work: Work, costs: Floats, fill: Floats) -> float:
+        """What one more interruption costs: the work it loses, at the rate of the dearest hour of the plan."""
+        return float(costs[fill > 0.0].max()) * work.restart_s / SLOT_S
+
+    def _paused(self, work: Work, whole: Choice) -> Choice | None:
+        """A plan with pauses, if it is cheaper than ``whole``."""
+        hours = self._hours(work)
+        if len(hours.room_h) > WINDOW_SLOTS:
+            return None
+        costs = self._hourly(work, hours)
+        best: tuple[float, int, Floats] | None = None
+        for site in np.flatnonzero(work.usable).tolist():
+            total, fill = hours.fill(costs[site])
+            if total < inf:
+                total += float(work.kind.movement_eur[site]) + restarts(fill) * self._restart_eur(
+                    work, costs[site], fill
+                )
+                if best is None or total < best[0]:
+                    best = (total, site, fill)
+        if best is None or (best[0] >= whole.total_eur and not whole.queued):
+            return None
+        total, site, fill = best
+        words = "" if whole.reason is PlacementReason.DEADLINE else whole.bound_by
+        chosen = self._choice(
+            work.job, work.spec, work.kind, site, hours.stretches(fill), PlacementReason.LEAST_COST, words
+        )
+        second = Alternative(
+            site=whole.site, start_at=whole.start_at, total_eur=whole.total_eur + self._waited_eur(work)
+        )
+        return replace(chosen, alternative=None if whole.queued else second, total_eur=total)
+
+    def _at_home(self, job: Job, spec: JobSpec, kind: Kind, avoided: int | None, length_s: float) -> Choice:
         """No prices: the home site at once, else the first site with room, else wherever it waits least."""
         candidates = kind.candidates.copy()
         if avoided is not None:
             candidates[avoided] = False
-        room = Room(self._ledger, kind.demand, spec.duration_estimate_s, self._now_s)
+        room = Room(self._ledger, kind.demand, length_s, self._now_s)
         fits = room.starts(1)[:, 0] & candidates
         home = self._sites.by_name.get(spec.home_site or next(iter(spec.allowed_sites), ""))
         bound_by = "prices or carbon intensity are unknown"
@@ -215,7 +290,8 @@ class Placer:
         else:
             site = int(np.where(candidates, room.load(), inf).argmin())
             bound_by += "; capacity: no feasible site has room, waits in the site's queue"
-        return self._choice(job, spec, kind, site, self._now_s, PlacementReason.NO_FORECAST, bound_by, None)
+        stretches = ((self._now_s, length_s),)
+        return self._choice(job, spec, kind, site, stretches, PlacementReason.NO_FORECAST, bound_by)
 
     def _choice(
         self,
@@ -223,50 +299,62 @@ class Placer:
         spec: JobSpec,
         kind: Kind,
         site: int,
-        start_s: float,
+        stretches: tuple[Stretch, ...],
         reason: PlacementReason,
         bound_by: str,
-        alternative: Alternative | None,
     ) -> Choice:
-        prices, duration_s = self._prices, spec.duration_estimate_s
+        prices = self._prices
         assert prices is not None
         power_mw = float(kind.power_mw[site])
-        price, carbon = prices.integrals(site, start_s, duration_s) if prices.known[site] else (0.0, 0.0)
+        price = carbon = length_s = 0.0
+        for start_s, duration_s in stretches:
+            length_s += duration_s
+            if prices.known[site]:
+                more = prices.integrals(site, start_s, duration_s)
+                price, carbon = price + more[0], carbon + more[1]
         carbon_kg = power_mw * carbon
+        weights, policy = spec.weights, self._policy
+        carbon_eur_per_t = policy.carbon_eur_per_t if weights.carbon_eur_per_t is None else weights.carbon_eur_per_t
+        delay = policy.delay_eur_per_job_h if weights.delay_eur_per_h is None else weights.delay_eur_per_h
+        assert job.submitted_at is not None
+        late_s = sum(stretches[-1]) - length_s - job.submitted_at.timestamp() - job.kept_s
         cost = CostBreakdown(
             energy_eur=power_mw * price,
-            carbon_eur=carbon_kg * self._policy.carbon_eur_per_t / 1000.0,
+            carbon_eur=carbon_kg * carbon_eur_per_t / 1000.0,
             movement_eur=float(kind.movement_eur[site]),
-            delay_eur=self._delay_eur(job, start_s),
-            energy_kwh=power_mw * 1000.0 * duration_s / SLOT_S,
+            delay_eur=max(0.0, late_s) / SLOT_S * delay,
+            energy_kwh=power_mw * 1000.0 * length_s / SLOT_S,
             carbon_kg=carbon_kg,
         )
-        again = job.revision > 0 and reason is not PlacementReason.NO_FORECAST
         return Choice(
             site=self._sites.all[site].name,
-            start_at=datetime.fromtimestamp(start_s, UTC),
-            reason=PlacementReason.RETRY if again else reason,
+            start_at=datetime.fromtimestamp(stretches[0][0], UTC),
+            reason=reason if reason is PlacementReason.NO_FORECAST else job.reason_after(reason),
             cost=cost,
-            alternative=alternative,
+            alternative=None,
             bound_by=bound_by,
+            stretches=stretches,
+            total_eur=cost.total_eur,
         )
 
-    def _second(self, job: Job, open_to_it: Floats, starts_s: Floats) -> Alternative | None:
+    def _second(self, work: Work, open_to_it: Floats, starts_s: Floats) -> Alternative | None:
         """The best pair that was not taken; the chosen one is already struck out."""
         site, start = _least(open_to_it)
         cost = float(open_to_it[site, start])
         if cost == inf:
             return None
-        waited = self._delay_eur(job, self._now_s)
         return Alternative(
             site=self._sites.all[site].name,
             start_at=datetime.fromtimestamp(float(starts_s[start]), UTC),
-            total_eur=cost + waited,
+            total_eur=cost + self._waited_eur(work),
         )
 
-    def _delay_eur(self, job: Job, start_s: float) -> float:
+    def _waited_eur(self, work: Work) -> float:
+        """The delay so far, which every plan bears."""
+        job = work.job
         assert job.submitted_at is not None
-        return max(0.0, start_s - job.submitted_at.timestamp()) / SLOT_S * self._policy.delay_eur_per_job_h
+        waited_s = max(0.0, self._now_s - job.submitted_at.timestamp() - job.kept_s)
+        return waited_s / SLOT_S * work.delay_eur_per_h
 
     def _starts_until(self, latest_s: float) -> int:
         """How many starts (now, then every full hour) lie at or before ``latest_s``: at least one, at most the horizon's."""
@@ -287,16 +375,21 @@ def _least(costs: Floats) -> tuple[int, int]:
     return site, start
 
 
-def _limit(job: Job, spec: JobSpec) -> Limit:
+def _limit(job: Job, spec: JobSpec, length_s: float, done_s: float | None = None) -> Limit:
+    """Of a job that has run before, what it waited counts, and not what it did."""
     assert job.submitted_at is not None
     if spec.deadline is not None:
         words = f"the deadline {_iso(spec.deadline.timestamp())}"
-        return Limit(spec.deadline.timestamp() - spec.duration_estimate_s, words)
+        return Limit(spec.deadline.timestamp() - length_s, words)
     if spec.max_delay_s is not None:
-        return Limit(
-            job.submitted_at.timestamp() + spec.max_delay_s, f"the maximum delay of {spec.max_delay_s / SLOT_S:.4g} h"
-        )
+        kept_s = job.kept_s if done_s is None else done_s
+        words = f"the maximum delay of {spec.max_delay_s / SLOT_S:.4g} h"
+        return Limit(job.submitted_at.timestamp() + spec.max_delay_s + kept_s, words)
     return Limit(inf, "")
+
+
+def _is_too_late(spec: JobSpec, now_s: float) -> bool:
+    return spec.deadline is not None and spec.deadline.timestamp() - spec.duration_estimate_s < now_s
 
 
 def _too_late(spec: JobSpec, now_s: float) -> Refuse:
@@ -307,14 +400,6 @@ def _too_late(spec: JobSpec, now_s: float) -> Refuse:
         reason=FinishReason.DEADLINE_PASSED,
         message=f"needs {spec.duration_estimate_s / SLOT_S:.3g} h; the deadline {_iso(spec.deadline.timestamp())} is {away}",
     )
-
-
-def _only(spec: JobSpec, name: str) -> str:
-    if len(spec.allowed_sites) == 1:
-        return f"allowed_sites: only {name}"
-    if spec.max_latency is not None:
-        return f"latency or size: only {name} is within {spec.max_latency.max_ms:g} ms of {spec.max_latency.to} and can hold it"
-    return f"size: only {name} can hold it"
 
 
 def _iso(moment_s: float) -> str:

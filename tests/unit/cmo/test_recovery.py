@@ -66,6 +66,6 @@ def test_finished_jobs_leave_nothing_but_their_ids():
     assert len(outcomes(cmo.decide(T0))) == 50
     assert not cmo._jobs
     assert len(cmo._ledger) == 0
-    assert cmo._at_site == {"a": set()}
+    assert list(cmo._use.everywhere()) == []
     cmo.decide(at(100))
     assert len(cmo._timers) == 0

@@ -46,7 +46,7 @@ def job(*, suspendable: bool) -> Job:
     )
 
 
-def allocated(spec: JobSpec, revision: int, at: datetime) -> JobAllocated:
+def allocated(spec: JobSpec, revision: int, at: datetime, progress_s: float = 0.0) -> JobAllocated:
     return JobAllocated(
         job_id="j",
         tenant="t",
@@ -56,6 +56,7 @@ def allocated(spec: JobSpec, revision: int, at: datetime) -> JobAllocated:
         pods=(PodAssignment(index=0, node="n"),),
         reason=AllocationReason.FITS,
         submitted_at=T0,
+        progress_s=progress_s,
         decided_at=at,
     )
 
@@ -75,7 +76,7 @@ def test_a_stopped_job_has_left_what_it_did_not_do_and_the_overhead_or_all_of_it
     (stopped,) = production._actuate(released(1, ReleaseReason.WITHDRAWN, stop), stop.timestamp())
     assert (started.status, stopped.status, stopped.started_at) == ("started", "stopped", start)
     again = stop + timedelta(hours=1)
-    production._actuate(allocated(given.spec, 2, again), again.timestamp())
+    production._actuate(allocated(given.spec, 2, again, stopped.progress_s), again.timestamp())
     end_s = max(at_s for at_s, *_ in production._heap)
     assert end_s == pytest.approx(again.timestamp() + left_s)
     assert production.runs.end_s == [stop.timestamp()]

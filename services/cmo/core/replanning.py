@@ -1,0 +1,121 @@
+"""Whether a placement that was made should be taken back: the plan is looked at again when an hour begins or prices come in.
+
+The simple algorithm: for every live placement, what would be decided if it were placed now? If that is another site, or another
+time, and saves more than the move costs and a margin, take the placement back; once it has stopped it is placed anew, with
+its progress. A job that waits for its start is compared at the cost of its planned hours, one that runs at the cost of running on
+for now and then in the cheapest hours. The margin (hysteresis) keeps plans from following every ripple of a forecast.
+
+One job after the other, each against the hours that the others have taken: a descent on the cost of the whole plan in which
+no step makes it dearer (Aarts and Lenstra, "Local Search in Combinatorial Optimization", 1997, §1.3).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from services.cmo.core.ledger import SLOT_S
+from services.cmo.model import Choice
+from solyx.events import PlacementReason, WithdrawalReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from services.cmo.core.expected import ExpectedUse
+    from services.cmo.core.jobs import Job
+    from services.cmo.core.ledger import Ledger
+    from services.cmo.core.outlook import Outlook
+    from services.cmo.core.placing import Placer
+    from services.cmo.core.sites import Site, Sites
+    from services.cmo.model import Policy
+    from solyx.events import JobSpec
+
+_SAME_START_S = 60.0
+
+
+class Replanner:
+    """Goes through the live placements, a bounded number in each decision."""
+
+    def __init__(
+        self, policy: Policy, sites: Sites, ledger: Ledger, outlook: Outlook, placer: Placer, use: ExpectedUse
+    ) -> None:
+        self._policy, self._sites, self._ledger = policy, sites, ledger
+        self._outlook, self._placer, self._use = outlook, placer, use
+        self._pending: deque[str] = deque()
+        self._seen: tuple[int, int, int] | None = None
+
+    def due(self, now_s: float) -> bool:
+        """Something is left over, or an hour has begun, prices came in, or a site changed, since all were looked at."""
+        return bool(self._pending) or self._seen != self._state(now_s)
+
+    def _state(self, now_s: float) -> tuple[int, int, int]:
+        return int(now_s // SLOT_S), self._outlook.auctions, self._sites.generation
+
+    def next_jobs(self, jobs: dict[str, Job], now_s: float) -> Iterator[Job]:
+        """Those that are to be looked at in this decision: what runs before what waits, then the oldest first."""
+        if not self._pending:
+            self._seen = self._state(now_s)
+            self._pending.extend(self._in_order(jobs[job_id] for job_id in self._use.everywhere() if job_id in jobs))
+        for _ in range(min(len(self._pending), self._policy.replan_jobs)):
+            job = jobs.get(self._pending.popleft())
+            if job is not None and job.live and job.withdrawn < job.revision and not job.cancel_requested:
+                yield job
+
+    def _in_order(self, jobs: Iterable[Job]) -> list[str]:
+        def key(job: Job) -> tuple[bool, float, str]:
+            return not job.started, 0.0 if job.submitted_at is None else job.submitted_at.timestamp(), job.job_id
+
+        return [job.job_id for job in sorted(jobs, key=key)]
+
+    def better(self, job: Job, spec: JobSpec, now: datetime) -> tuple[WithdrawalReason, Choice] | None:
+        """Why the placement is to be taken back and what should come instead; None: it stays, and its hours are renewed."""
+        site, now_s = self._sites.by_name.get(job.site), now.timestamp()
+        if site is None or site.lost:
+            return None
+        if job.started:
+            return self._of_run(job, spec, site, now) if spec.suspendable else None
+        if job.start_at is None or job.start_at.timestamp() < now_s - _SAME_START_S:
+            return None  # it is starting, or queues: that is for whoever looks after stuck placements
+        return self._of_plan(job, spec, site, now)
+
+    def _of_plan(self, job: Job, spec: JobSpec, site: Site, now: datetime) -> tuple[WithdrawalReason, Choice] | None:
+        known = self._ledger.committed(job.job_id)
+        if known is None or job.start_at is None:
+            return None
+        stretches, now_s = known.stretches, now.timestamp()
+        self._ledger.release(job.job_id)
+        choice = self._placer.choose(job, spec, now)
+        keep_eur = self._placer.cost_of(job, spec, site.index, stretches, now)
+        if isinstance(choice, Choice) and not choice.queued and choice.reason is not PlacementReason.NO_FORECAST:
+            same = choice.site == site.name
+            if same and abs(choice.start_at.timestamp() - job.start_at.timestamp()) < _SAME_START_S:
+                stretches = choice.stretches
+            elif self._pays(choice.total_eur, keep_eur):
+                return (WithdrawalReason.SUSPENSION if same else WithdrawalReason.MIGRATION), choice
+        self._use.commit(job, spec, site, stretches, now_s)
+        return None
+
+    def _of_run(self, job: Job, spec: JobSpec, site: Site, now: datetime) -> tuple[WithdrawalReason, Choice] | None:
+        now_s, report = now.timestamp(), job.report
+        known = self._ledger.committed(job.job_id)
+        if report is None or known is None:
+            return None
+        ran_s = now_s - (report.started_at or report.at).timestamp()
+        lost_s = self._policy.restart_s if job.progress_s else 0.0
+        done_s = job.progress_s + max(0.0, ran_s - lost_s)
+        if ran_s < self._policy.restart_s:
+            return None
+        self._ledger.release(job.job_id)
+        keep_eur, stretches = self._placer.go_on(job, spec, site.index, done_s, now)
+        choice = self._placer.choose(job, spec, now, done_s=done_s)
+        if isinstance(choice, Choice) and not choice.queued and choice.reason is not PlacementReason.NO_FORECAST:
+            same = choice.site == site.name
+            goes_on = same and choice.start_at.timestamp() <= now_s + _SAME_START_S
+            if not goes_on and self._pays(choice.total_eur, keep_eur):
+                return (WithdrawalReason.SUSPENSION if same else WithdrawalReason.MIGRATION), choice
+        self._use.commit(job, spec, site, stretches, now_s)
+        return None
+
+    def _pays(self, new_eur: float, old_eur: float) -> bool:
+        return old_eur - new_eur > max(self._policy.worth_eur, self._policy.worth_share * abs(old_eur))
