@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from solyx import __version__
 from solyx.bus.port import Transient
 from solyx.cli import connection as connections
 from solyx.cli import deadletters, views
+from solyx.cli import usage as usage_views
 from solyx.cli.output import errors, print_json
 from solyx.client import ApiError, Client, Unreachable
 from solyx.client.model import TERMINAL
@@ -36,6 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of
 Url = Annotated[str | None, typer.Option(help="The gateway; default $SOLYX_URL.", show_default=False)]
 Key = Annotated[str | None, typer.Option(help="The API key; default $SOLYX_API_KEY.", show_default=False)]
 
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 NOT_FOUND = 404
 
 
@@ -191,6 +194,67 @@ def grid(json: Json = False, url: Url = None, key: Key = None) -> None:
     """List demand-response events of the last week and to come, and what each site delivers."""
     with connect(url, key) as client:
         views.show_grid(client.grid(), as_json=json)
+
+
+@app.command()
+def usage(  # noqa: PLR0917 - one option each
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="tenant, site, label:KEY, or one of day, week, month; may be repeated."),
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=TIMES, help="From then on, UTC; default 30 days ago.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(formats=TIMES, help="Until then, UTC; default now.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's (administrators).")] = None,
+    site: Annotated[str | None, typer.Option(help="Only at this site.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="name=value; may be repeated.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="The next page, as the page before said.")] = None,
+    json: Json = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Show what runs took: core and GPU hours, energy, cost and carbon."""
+    groups = ["tenant"] if by is None else by
+    with connect(url, key) as client:
+        report = client.usage(
+            by=groups,
+            since=since.replace(tzinfo=UTC) if since else None,
+            until=until.replace(tzinfo=UTC) if until else None,
+            tenant=tenant,
+            site=site,
+            label=label or (),
+            cursor=cursor,
+        )
+    usage_views.show_usage(report, groups, as_json=json)
+
+
+@app.command()
+def budgets(
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's (administrators).")] = None,
+    new: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="QUANTITY=LIMIT/WINDOW[/soft]",
+            help="Set all budgets of --tenant (administrators), such as gpu_h=500/month or cost_eur=80/30d/soft.",
+        ),
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Take all budgets of --tenant away.")] = False,
+    json: Json = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Show budgets over time and what is left of them, or set a tenant's."""
+    if (new or clear) and (tenant is None or (new and clear)):
+        errors.print("--set or --clear needs --tenant, and not both", style="red", markup=False)
+        raise typer.Exit(2)
+    with connect(url, key) as client:
+        if tenant is not None and (new or clear):
+            stored = client.set_budgets(tenant, usage_views.parse_budgets(new or ()))
+            usage_views.show_set(stored, as_json=json)
+        else:
+            usage_views.show_budgets(client.budgets(tenant=tenant), as_json=json)
 
 
 @app.command()

@@ -65,6 +65,15 @@ def show_job(job: Job, *, as_json: bool) -> None:
             markup=False,
             highlight=False,
         )
+    if job.runs:
+        gpu_h, cpu_h = sum(run.gpu_h for run in job.runs), sum(run.cpu_h for run in job.runs)
+        kwh, eur = sum(run.energy_kwh for run in job.runs), sum(run.cost_eur for run in job.runs)
+        carbon_kg = sum(run.carbon_kg for run in job.runs)
+        console.print(
+            f"used {cpu_h:.4g} core-h, {gpu_h:.4g} GPU-h, {kwh:.4g} kWh, {eur:.4g} EUR, {carbon_kg:.4g} kgCO2"
+            f" in {len(job.runs)} run{'s' if len(job.runs) > 1 else ''}",
+            highlight=False,
+        )
     print_table(
         ("time", "event", "site", "rev", "reason", "figures"),
         ((moment(e.time), _short(e.type), e.site, e.revision, e.reason, _figures(e)) for e in job.history),

@@ -9,6 +9,7 @@
 from solyx.client.aio import AsyncClient
 from solyx.client.calls import ApiError, Unreachable
 from solyx.client.model import (
+    BudgetStatus,
     CancelledJob,
     Energy,
     FieldProblem,
@@ -19,15 +20,20 @@ from solyx.client.model import (
     JobPage,
     JobSummary,
     Route,
+    Run,
     ServerEvent,
     SubmittedBatch,
     SubmittedJob,
+    TenantBudgets,
+    UsageReport,
+    UsageRow,
 )
 from solyx.client.sync import Client
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "BudgetStatus",
     "CancelledJob",
     "Client",
     "Energy",
@@ -39,8 +45,12 @@ __all__ = [
     "JobPage",
     "JobSummary",
     "Route",
+    "Run",
     "ServerEvent",
     "SubmittedBatch",
     "SubmittedJob",
+    "TenantBudgets",
     "Unreachable",
+    "UsageReport",
+    "UsageRow",
 ]

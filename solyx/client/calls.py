@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
 from solyx.client.model import (
+    BudgetList,
     CancelledJob,
     Energy,
     FieldProblem,
@@ -19,6 +21,8 @@ from solyx.client.model import (
     SiteList,
     SubmittedBatch,
     SubmittedJob,
+    TenantBudgets,
+    UsageReport,
 )
 
 if TYPE_CHECKING:
@@ -153,6 +157,46 @@ def energy() -> Call[Energy]:
 def grid() -> Call[Grid]:
     """GET demand-response events and responses."""
     return Call(method="GET", path="/v1/grid", answer=Grid)
+
+
+def usage(
+    *,
+    by: Sequence[str] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    tenant: str | None = None,
+    site: str | None = None,
+    label: Sequence[str] = (),
+    limit: int = 1000,
+    cursor: str | None = None,
+) -> Call[UsageReport]:
+    """GET what runs took."""
+    given: dict[str, Any] = {
+        "by": list(by),
+        "since": since.isoformat() if since else None,
+        "until": until.isoformat() if until else None,
+        "tenant": tenant,
+        "site": site,
+        "label": list(label),
+        "limit": limit,
+        "cursor": cursor,
+    }
+    params = {key: value for key, value in given.items() if value not in (None, [])}
+    return Call(method="GET", path="/v1/usage", answer=UsageReport, params=params)
+
+
+def budgets(*, tenant: str | None = None) -> Call[BudgetList]:
+    """GET budgets and what is left of them."""
+    params: Params = {} if tenant is None else {"tenant": tenant}
+    return Call(method="GET", path="/v1/budgets", answer=BudgetList, params=params)
+
+
+def set_budgets(tenant: str, budgets: Sequence[Mapping[str, Any]]) -> Call[TenantBudgets]:
+    """PUT all budgets of a tenant."""
+    content = msgspec.json.encode({"budgets": list(budgets)})
+    headers = {"Content-Type": "application/json"}
+    path = f"/v1/budgets/{quote(tenant, safe='')}"
+    return Call(method="PUT", path=path, answer=TenantBudgets, content=content, headers=headers)
 
 
 def event_filter(*, job: str | None, event_type: Sequence[str]) -> Params:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from solyx.events import (
+    Budget,
     DemandResponseReported,
     EnergySeriesPublished,
     FeedReported,
@@ -57,11 +58,88 @@ class JobSummary(Answer, frozen=True, kw_only=True):
     labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
+class Run(Answer, frozen=True, kw_only=True):
+    """A run that is over, with what it took."""
+
+    revision: int
+    site: str
+    started_at: datetime
+    ended_at: datetime
+    cpu_h: float
+    gpu_h: float
+    energy_kwh: float
+    cost_eur: float
+    carbon_kg: float
+
+
+class Totals(Answer, frozen=True, kw_only=True):
+    """What runs took, above the idle floor of their sites."""
+
+    jobs: int
+    cpu_h: float
+    gpu_h: float
+    energy_kwh: float
+    cost_eur: float
+    carbon_kg: float
+
+
+class UsageRow(Totals, frozen=True, kw_only=True):
+    """What the runs of one group took; texts are empty where it is not grouped by that."""
+
+    start: datetime
+    tenant: str = ""
+    site: str = ""
+    label: str = ""
+
+
+class UsageReport(Answer, frozen=True, kw_only=True):
+    """Rows in the order of their keys; ``next`` is the cursor of the following page, None on the last."""
+
+    since: datetime
+    until: datetime
+    rows: list[UsageRow]
+    total: Totals
+    next: str | None = None
+
+
+class BudgetStatus(Answer, frozen=True, kw_only=True):
+    """A budget, and what is left of it."""
+
+    tenant: str
+    quantity: str
+    limit: float
+    window: str
+    enforcement: str
+    used: float
+    planned: float
+    left: float
+    state: str
+    window_start: datetime
+    window_end: datetime | None = None
+
+
+class BudgetList(Answer, frozen=True, kw_only=True):
+    """Budgets by tenant."""
+
+    now: datetime
+    budgets: list[BudgetStatus]
+
+
+class TenantBudgets(Answer, frozen=True, kw_only=True):
+    """A tenant's budgets as they were set."""
+
+    tenant: str
+    revision: int
+    budgets: list[Budget]
+    set_at: datetime
+
+
 class Job(JobSummary, frozen=True, kw_only=True):
     """A job with its specification and history."""
 
     spec: JobSpec | None = None
     trace_id: str = ""
+    runs: list[Run] = msgspec.field(default_factory=list)
     history: list[HistoryEntry] = msgspec.field(default_factory=list)
 
 

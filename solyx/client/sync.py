@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from solyx.client.model import (
+        BudgetStatus,
         CancelledJob,
         Energy,
         Grid,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
         ServerEvent,
         SubmittedBatch,
         SubmittedJob,
+        TenantBudgets,
+        UsageReport,
     )
     from solyx.events import SiteObserved
 
@@ -109,6 +112,33 @@ class Client:
     def grid(self) -> Grid:
         """Demand-response events, and what each site delivers."""
         return self._send(calls.grid())
+
+    def usage(
+        self,
+        *,
+        by: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tenant: str | None = None,
+        site: str | None = None,
+        label: Sequence[str] = (),
+        limit: int = 1000,
+        cursor: str | None = None,
+    ) -> UsageReport:
+        """What runs took that ended in a range; ``by``: tenant, site, label:KEY, and one of day, week, month."""
+        return self._send(
+            calls.usage(
+                by=by, since=since, until=until, tenant=tenant, site=site, label=label, limit=limit, cursor=cursor
+            )
+        )
+
+    def budgets(self, *, tenant: str | None = None) -> list[BudgetStatus]:
+        """Budgets over time, and what is left of each."""
+        return (self._send(calls.budgets(tenant=tenant))).budgets
+
+    def set_budgets(self, tenant: str, budgets: Sequence[Mapping[str, Any]]) -> TenantBudgets:
+        """Set all budgets of a tenant, in the format of docs/api.md; none takes them away."""
+        return self._send(calls.set_budgets(tenant, budgets))
 
     def events(
         self, *, last_event_id: str | None = None, job: str | None = None, event_type: Sequence[str] = ()

@@ -134,7 +134,18 @@ def detail() -> server.JobDetail:
     )
     spec = JobSpec(name="sum", image="sum:1", resources=Resources(cpu_milli=1000), duration_estimate_s=60)
     fields = {name: getattr(summary("j1"), name) for name in server.JobSummary.__struct_fields__}
-    return server.JobDetail(**fields, spec=spec, trace_id="ab" * 16, history=[entry])
+    run = server.JobRun(
+        revision=1,
+        site="north",
+        started_at=NOW,
+        ended_at=NOW,
+        cpu_h=1.0,
+        gpu_h=2.0,
+        energy_kwh=3.0,
+        cost_eur=-0.1,
+        carbon_kg=0.5,
+    )
+    return server.JobDetail(**fields, spec=spec, trace_id="ab" * 16, runs=[run], history=[entry])
 
 
 def test_a_job_comes_back_typed_as_the_server_writes_it() -> None:
@@ -143,6 +154,42 @@ def test_a_job_comes_back_typed_as_the_server_writes_it() -> None:
     assert job.spec is not None
     assert job.spec.resources.cpu_milli == 1000
     assert (job.trace_id, job.history[0].reason, job.history[0].figures) == ("ab" * 16, "least_cost", {"attempt": 1})
+    assert [(run.site, run.gpu_h) for run in job.runs] == [("north", 2.0)]
+
+
+async def test_usage_and_budgets_are_typed_and_asked_for_in_full() -> None:
+    figures = {"cpu_h": 1.0, "gpu_h": 2.0, "energy_kwh": 3.0, "cost_eur": 0.5, "carbon_kg": 0.25}
+    row = server.UsageRow(start=NOW, tenant="lab", site="", label="", jobs=2, **figures)
+    total = server.Totals(jobs=2, **figures)
+    used = Recorder(says(server.UsageReport(since=NOW, until=NOW, rows=[row], total=total)))
+    with client(used) as solyx:
+        report = solyx.usage(by=["tenant", "day"], since=NOW, label=["team=vision"])
+    assert (report.rows[0].tenant, report.total.gpu_h, report.next) == ("lab", 2.0, None)
+    asked = used.requests[0].url.params
+    assert (asked.get_list("by"), asked["since"], asked.get_list("label")) == (
+        ["tenant", "day"],
+        NOW.isoformat(),
+        ["team=vision"],
+    )
+    status = server.BudgetStatus(
+        tenant="lab",
+        quantity="gpu_h",
+        limit=5.0,
+        window="30d",
+        enforcement="soft",
+        used=1.0,
+        planned=1.0,
+        left=3.0,
+        state="open",
+        window_start=NOW,
+        window_end=None,
+    )
+    async with async_client(Recorder(says(server.BudgetList(now=NOW, budgets=[status])))) as solyx:
+        assert [(one.quantity, one.left) for one in await solyx.budgets()] == [("gpu_h", 3.0)]
+    stored = Recorder(says(server.TenantBudgets(tenant="lab", revision=3, budgets=[], set_at=NOW)))
+    async with async_client(stored) as solyx:
+        assert (await solyx.set_budgets("lab", [])).revision == 3
+    assert (stored.requests[0].method, stored.requests[0].content) == ("PUT", b'{"budgets":[]}')
 
 
 def test_fields_of_a_newer_server_are_ignored() -> None:
