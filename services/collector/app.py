@@ -26,6 +26,7 @@ from services.collector.service.replay import make_replay, play
 from solyx import scenario
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.port import Transient
+from solyx.bus.probe import BrokerProbe
 from solyx.settings import SettingsError
 from solyx.telemetry import configure, get_logger
 from solyx.topics import TOPICS
@@ -87,16 +88,19 @@ async def collect(
         feeds = Feeds(outlet, clock, max_backoff_s=collection.max_backoff_s)
         session = await stack.enter_async_context(open_session())
         replay = make_replay(replayed, settings) if replayed else None
+        probe = BrokerProbe(bus)
+        probe.start()
+        stack.callback(probe.stop)
         delivering, started = asyncio.Event(), asyncio.Event()
 
         def ready() -> tuple[bool, dict[str, object]]:
-            is_ready = delivering.is_set() and (started.is_set() or not replay) and not outlet.last_error
+            is_started = delivering.is_set() and (started.is_set() or not replay)
             details: dict[str, object] = {
                 "feeds": feeds.states(),
                 "buffered_bytes": outlet.buffered_bytes,
-                "broker": outlet.last_error,
+                "broker": outlet.last_error or probe.status,
             }
-            return is_ready, details
+            return is_started and not outlet.last_error and probe.answers, details
 
         async def deliver() -> None:
             await _ensure_topics(bus)

@@ -16,7 +16,7 @@ from services.gateway.api.access import Directory, KeyRing, RateLimit
 from services.gateway.api.application import make_application
 from services.gateway.api.parts import Parts
 from services.gateway.api.stream import Wakeups
-from services.gateway.service.health import BrokerProbe, Watch
+from services.gateway.service.health import Watch
 from services.gateway.service.projector import TOPICS, Projector
 from services.gateway.service.relay import Relay
 from services.gateway.service.worker import BACK_OFF_S, Worker
@@ -26,6 +26,7 @@ from services.gateway.store.schema import migrate
 from services.gateway.store.tenants import TenantStore
 from services.gateway.store.usage import UsageStore
 from solyx.bus.port import Transient
+from solyx.bus.probe import BrokerProbe
 from solyx.database import is_transient, make_engine
 from solyx.telemetry import get_logger
 from solyx.topics import DEADLETTERS

@@ -75,6 +75,24 @@ class KafkaBus:
         self._client = client_name
         self._transaction_timeout_s = transaction_timeout_s
         self._counts: dict[str, int] = {}
+        self._asking: AdminClient | None = None  # kept: a new one for every question would leave connections behind
+
+    def ask(self, *, timeout_s: float) -> None:
+        """A round trip to the broker.
+
+        Raises:
+            Transient: no answer in time.
+        """
+        if self._asking is None:
+            self._asking = AdminClient(
+                {
+                    "bootstrap.servers": self._servers,
+                    "client.id": f"{self._client}-probe",
+                    "log_level": 2,
+                    "reconnect.backoff.max.ms": 1000,
+                }
+            )
+        self._partition_counts(self._asking, timeout_s)
 
     def ensure_topics(self, topics: Sequence[Topic]) -> None:
         """Create the missing ones and wait until the broker shows all.
@@ -185,9 +203,9 @@ class KafkaBus:
             else:
                 return
 
-    def _partition_counts(self, admin: AdminClient) -> dict[str, int]:
+    def _partition_counts(self, admin: AdminClient, timeout_s: float | None = None) -> dict[str, int]:
         try:
-            metadata = admin.list_topics(timeout=CALL_TIMEOUT_S)
+            metadata = admin.list_topics(timeout=CALL_TIMEOUT_S if timeout_s is None else timeout_s)
         except KafkaException as error:
             raise Transient(str(error.args[0].str())) from error
         return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}

@@ -156,6 +156,14 @@ class Tail(Protocol):
 class Bus(Protocol):
     """A place to get all of these."""
 
+    def ask(self, *, timeout_s: float) -> None:
+        """A question that the broker only has to answer.
+
+        Raises:
+            Transient: it did not in time.
+        """
+        ...
+
     def ensure_topics(self, topics: Sequence[Topic]) -> None:
         """Create the topics that are missing, with their partitions, compaction and retention.
 

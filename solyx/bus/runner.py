@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from solyx.bus.port import Bus, Fenced, Ownership, Transient
+from solyx.bus.probe import BrokerProbe
 from solyx.bus.worker import ShardWorker
 from solyx.telemetry import get_logger
 from solyx.topics import DEADLETTERS
@@ -90,14 +91,17 @@ class ServiceRunner:
         self._stopping = threading.Event()
         self._failed: BaseException | None = None
         self._owned: frozenset[int] | None = None
+        self._probe = BrokerProbe(bus)
         self._thread = threading.Thread(target=self._run, name=f"{role.service}-shards", daemon=True)
 
     def start(self) -> None:
         """Join the service's replicas and work."""
+        self._probe.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Finish the batch at hand, leave the group, return when all is closed."""
+        self._probe.stop()
         self._stopping.set()
         self._thread.join(STOP_TIMEOUT_S * 2)
 
@@ -112,8 +116,8 @@ class ServiceRunner:
         return self._failed
 
     def ready(self) -> bool:
-        """Every owned shard is recovered and led; where standbys are wanted, the others have caught up."""
-        if self._owned is None or self._stopping.is_set() or not self._thread.is_alive():
+        """The broker answers, every owned shard is recovered and led; where standbys are wanted, the others caught up."""
+        if self._owned is None or self._stopping.is_set() or not self._thread.is_alive() or not self._probe.answers:
             return False
         workers = dict(self._workers)
         return all(shard in workers and workers[shard].leading for shard in self._owned) and all(
@@ -121,12 +125,13 @@ class ServiceRunner:
         )
 
     def details(self) -> dict[str, object]:
-        """For ``/readyz``: shards and lag."""
+        """For ``/readyz``: shards, lag and broker."""
         workers = dict(self._workers)
         return {
             "shards": sorted(self._owned or ()),
             "leading": sorted(shard for shard, worker in workers.items() if worker.leading),
             "lag": sum(worker.lag for worker in workers.values()),
+            "broker": self._probe.status,
         }
 
     def _run(self) -> None:

@@ -251,6 +251,11 @@ def test_replicas_share_the_shards_and_none_is_owned_twice(bus: Bus, service: st
             replica.leave()
 
 
+def test_a_broker_that_is_there_answers(bus: Bus) -> None:
+    for _ in range(2):
+        bus.ask(timeout_s=20.0)
+
+
 def test_a_broker_that_is_away_is_told_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("solyx.bus.kafka.CALL_TIMEOUT_S", 1.0)
     with socket.socket() as nobody_listens:
@@ -259,6 +264,8 @@ def test_a_broker_that_is_away_is_told_in_bounded_time(monkeypatch: pytest.Monke
         began = time.monotonic()
         with pytest.raises(Transient):
             away.ensure_topics([topic_of_nobody()])
+        with pytest.raises(Transient):
+            away.ask(timeout_s=0.5)
         publisher = away.publisher(name="test")
         with pytest.raises(Transient):
             publisher.publish([record(topic_of_nobody(), "k", "v")], timeout_s=1.0)

@@ -132,7 +132,7 @@ def test_every_cause_gets_one_decision_and_a_restart_adds_none(bus: Bus, names: 
     publish(bus, names[20:])
     runner = start(role(service), bus)
     wait_for(lambda: len(answers(bus, names[0][:6])) >= 40)
-    assert runner.ready()
+    wait_for(runner.ready)
     runner.stop()
     assert answers(bus, names[0][:6]) == names
 

@@ -141,7 +141,7 @@ def test_a_gateway_serves_survives_its_broker_and_its_database_and_leaves_with_0
 
             installation.broker.kill()
             accepted.append(client.post("/v1/jobs", json=JOB).json()["id"])
-            wait(lambda: client.get("/readyz").status_code == 503, 60)
+            wait(lambda: client.get("/readyz").status_code == 503, 15)
             assert client.get("/readyz").json()["database"] == "ok"
             installation.broker.start()
             wait(lambda: set(submitted_ids(bus)) == set(accepted), 60)
