@@ -25,6 +25,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     devices: tuple[DeviceRequest, ...]  # the most constrained request first
     parallelism: int
+    tolerations: tuple[str, ...] = ()  # taints of nodes that its pods accept, sorted
 
     @property
     def total_cpu_milli(self) -> int:
@@ -51,7 +52,7 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=4096)
-def _demand(resources: Resources, parallelism: int) -> Demand:
+def _demand(resources: Resources, parallelism: int, tolerations: tuple[str, ...]) -> Demand:
     # Requests that name models go first: one that takes any device must not take the only one that another may use.
     devices = sorted(resources.devices, key=lambda r: (not r.models, len(r.models), -r.share_milli, -r.count))
     return Demand(
@@ -59,12 +60,13 @@ def _demand(resources: Resources, parallelism: int) -> Demand:
         memory_bytes=resources.memory_bytes,
         devices=tuple(devices),
         parallelism=parallelism,
+        tolerations=tuple(sorted(set(tolerations))),
     )
 
 
 def demand_of(spec: JobSpec) -> Demand:
     """What a job asks of a site."""
-    return _demand(spec.resources, spec.parallelism)
+    return _demand(spec.resources, spec.parallelism, spec.tolerations)
 
 
 LEAST_LEFT_S = 60.0

@@ -152,7 +152,7 @@ class Admission:
     def _become_head(self, waiting: Waiting, lane: Lane) -> Reservation | None:
         """Evict for it and reserve for it; None when there is nothing to wait for but other nodes."""
         pool = self._pool
-        if lane.fit.hopeless_since != pool.growth and self._empty(pool.free.open).place(lane.demand) is None:
+        if lane.fit.hopeless_since != pool.growth and not self._empty(pool.free.open).fits(lane.demand):
             lane.fit.hopeless_since = pool.growth
         if lane.fit.hopeless_since == pool.growth:
             reason = DeferralReason.NO_CAPACITY if self._node_fits(lane.demand) else DeferralReason.NO_NODE_FITS

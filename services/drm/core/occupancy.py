@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.drm.core.capacity import Floats, Ints
+    from services.drm.core.inventory import Floats, Ints
     from services.drm.model import Holding
 
 _NEVER = float("inf")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.drm.core.accounts import Accounts
-from services.drm.core.capacity import Capacity, Inventory, Mask
+from services.drm.core.capacity import Capacity
+from services.drm.core.fragmentation import History
+from services.drm.core.inventory import Inventory, Mask
 from services.drm.core.occupancy import Occupancy
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class Pool:
         self.growth = 0
         self.inventory: Inventory | None = None
         self.free = Capacity.empty(Inventory(()), np.zeros(0, dtype=np.bool_))
+        self.history = History()
         self.occupancy = Occupancy(0, 0)
         self.holdings: dict[str, Holding] = {}  # by job id
         self._nodes: tuple[Node, ...] = ()
@@ -81,7 +84,7 @@ class Pool:
         return holding.decided_at_s < self._lost_at_s
 
     def _rebuild(self, inventory: Inventory) -> None:
-        self.free = Capacity.empty(inventory, inventory.ready)
+        self.free = Capacity.empty(inventory, inventory.ready, self.history.typical)
         self.occupancy = Occupancy(len(inventory.names), inventory.width)
         for holding in self.holdings.values():
             holding.spots = inventory.spots(holding.pods)
@@ -99,8 +102,14 @@ class Pool:
                 is_open[self.inventory.rows[name]] = False
         for name in self._draining:
             is_open[self.inventory.rows[name]] = False
-        self.free.open = is_open
+        if not np.array_equal(is_open, self.free.open):
+            self.free.open = is_open
         self._changed(grown=True)
+
+    def learn(self) -> None:
+        """Pack for the pods that the site has come to expect."""
+        if self.history.refresh():
+            self.free.typical = self.history.typical
 
     # ---------------------------------------------------------------------------------------------------- holdings
 
@@ -109,6 +118,7 @@ class Pool:
         if self.inventory is not None:
             if not holding.spots:
                 holding.spots = self.inventory.spots(holding.pods)
+                self.history.note(holding.demand)
             self.free.take(holding.demand, holding.spots)
             self.occupancy.add(holding)
         self.holdings[holding.job_id] = holding

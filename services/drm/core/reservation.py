@@ -46,10 +46,10 @@ def reserve(pool: Pool, head: Waiting) -> Reservation | None:
     def free_by(time_s: float) -> Capacity:
         return pool.free.plus(*pool.occupancy.freed_by(time_s))
 
-    if ends.size == 0 or free_by(float(ends[-1])).place(demand) is None:
+    if ends.size == 0 or not free_by(float(ends[-1])).fits(demand):
         return None
     # More free capacity never makes a gang of equal pods fit worse, so the first end at which it fits is found by halving.
-    first = first_true(ends.size - 1, lambda index: free_by(float(ends[index])).place(demand) is not None)
+    first = first_true(ends.size - 1, lambda index: free_by(float(ends[index])).fits(demand))
     at_s = float(ends[first])
     after = free_by(at_s)
     after.take(demand, after.place(demand) or ())

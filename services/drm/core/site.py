@@ -92,6 +92,7 @@ class SiteState:
         self._queue.start_due(self._now_s)
         if self._unknown_holdings or self._decided_for == self._version:
             return
+        self._pool.learn()
         if self._queue.length:
             self._admission.admit(self._now_s)
         self._decided_for = self._version
@@ -115,6 +116,7 @@ class SiteState:
             waiting = job.waiting = None
         if waiting is None and placed is not None:
             job.waiting = self._queue.add(job, placed)
+            self._pool.history.note(job.waiting.demand)
         if job.unknown_holding:
             self._unknown_holdings.add(job.job_id)
         else:

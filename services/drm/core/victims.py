@@ -104,7 +104,7 @@ class _Search:
             capacity = capacity.plus(0 * capacity.cpu, 0 * capacity.memory, 0 * capacity.devices)
             for victim in victims:
                 capacity.give(victim.demand, victim.spots)
-        return capacity.place(head.demand) is not None
+        return capacity.fits(head.demand)
 
     def returns(self, victims: Sequence[Holding]) -> bool:
         """Whether the head may start without them, within what is guaranteed to its tenant."""
