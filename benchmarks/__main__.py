@@ -17,6 +17,7 @@ BENCHMARKS = {
     "chaos": "5,000 jobs while each service and the broker are killed: jobs lost and doubled",
     "admission": "Kueue's scalability workload in real time, 15,000 workloads; --large: 50,000 over 1,000 queues",
     "energy": "a year of real jobs on four real grids: cost, carbon and waits of every policy, and the gap to a lower bound",
+    "packing": "share of a GPU cluster that packing allocates until it is full, against published policies",
 }
 
 

@@ -183,11 +183,15 @@ class Admission:
             case DeferralReason.QUOTA:
                 return _waits_for(before) if before is not None else quota_words(pool.accounts, waiting)
             case DeferralReason.NO_NODE_FITS:
-                return f"asks for {demand.words()}: no node of the site holds one such pod, even when it is empty"
+                none = f"asks for {demand.words()}: no node of the site holds one such pod, even when it is empty"
+                return none + _behind_taints(self._empty(np.ones_like(pool.free.open)), demand)
             case DeferralReason.NO_CAPACITY:
                 room = f"asks for {demand.words()}: {pool.free.count(demand)} fit now"
         if lane.fit.hopeless_since == pool.growth:
-            return f"{room}, {self._empty(pool.free.open).count(demand)} if nothing else ran on the ready nodes"
+            empty = self._empty(pool.free.open)
+            ready = f"{room}, {empty.count(demand)} if nothing else ran on the ready nodes"
+            return ready + _behind_taints(empty, demand)
+        room += _behind_taints(pool.free, demand)
         head = self._reservation
         if head is None or head.head.lane is lane:
             return room
@@ -197,3 +201,9 @@ class Admission:
 
 def _waits_for(before: Waiting) -> str:
     return f"its quota has room, but {before.placed.job_id} of {before.placed.tenant} waits for it and goes first"
+
+
+def _behind_taints(capacity: Capacity, demand: Demand) -> str:
+    """Which taints are in the way, if tolerating them would help."""
+    more, taints = capacity.behind_taints(demand)
+    return f"; {more} more on nodes with taints that it does not tolerate: {', '.join(taints)}" if more else ""

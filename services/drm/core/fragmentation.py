@@ -18,8 +18,9 @@ that is computed anew.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from services.drm.model import WHOLE
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 TYPICAL_SHARE = 0.95
 """Of all pods, how many the typical classes make up (Weng et al., section 6.1)."""
-MIN_HISTORY = 50
-"""Pods with devices below which nothing is called typical yet."""
+MIN_HISTORY = 10
+"""Pods with devices below which nothing is called typical yet. Few are enough: the first placements are the hardest to mend."""
 MAX_HISTORY = 20_000
 """Pods at which all counts are halved: older demand fades, and the state stays small."""
 MATERIAL_CHANGE = 0.05
@@ -44,7 +45,7 @@ _SMALLNESS = 3
 _UNBOUNDED = 2.0**50
 
 
-class PodClass(NamedTuple):
+class PodClass(msgspec.Struct, frozen=True, order=True):
     """What one pod asks for; ``count`` is 0 without devices."""
 
     cpu_milli: int
@@ -148,7 +149,7 @@ class Typical:
 
     def sums(self, inventory: Inventory, nodes: Ints, devices: Ints) -> tuple[Floats, Floats]:
         """What each group could use of each node's devices, in thousandths, and how many of its shares they hold."""
-        free = np.clip(devices, 0, WHOLE)
+        free = np.minimum(np.maximum(devices, 0), WHOLE)
         access = self._access_of(inventory)[inventory.layout_of[nodes]]
         return (self._usable[free] * access).sum(axis=1), (self._copies[free] * access).sum(axis=1)
 
@@ -160,16 +161,21 @@ class Typical:
         np.maximum(fit, 0.0, out=fit)
         return (usable[:, self._group_of] * (fit > 0.0)) @ self._one_fits + fit @ self._each_that_fits
 
-    def taking(self, inventory: Inventory, nodes: Ints, devices: Ints, taken: Ints) -> tuple[Floats, Floats]:
-        """By how much ``sums`` shrinks when ``taken`` (nodes × devices) is taken of ``devices``."""
-        before, after = self.sums(inventory, nodes, devices), self.sums(inventory, nodes, devices - taken)
-        return before[0] - after[0], before[1] - after[1]
+    def taking(
+        self, inventory: Inventory, nodes: Ints, columns: Ints, free: Ints, share_milli: int
+    ) -> tuple[Floats, Floats]:
+        """By how much ``sums`` shrinks when a share is taken of one device, of which this much is free; by node."""
+        access = self._access_of(inventory)[inventory.layout_of[nodes], columns]
+        left = free - share_milli
+        return (self._usable[free] - self._usable[left]) * access, (self._copies[free] - self._copies[left]) * access
 
     def _access_of(self, inventory: Inventory) -> Floats:
         """Which groups may use which devices: layouts × devices × groups."""
         known = self._access.get(id(inventory))
         if known is None or known[0] is not inventory:
-            access: Mask = np.zeros((len(inventory.distinct_layouts), inventory.width, len(self._groups)), dtype=np.bool_)
+            access: Mask = np.zeros(
+                (len(inventory.distinct_layouts), inventory.width, len(self._groups)), dtype=np.bool_
+            )
             for number, (kind, models, _) in enumerate(self._groups):
                 access[:, :, number] = inventory.view((kind, models)).by_layout
             known = (inventory, access.astype(np.float64))

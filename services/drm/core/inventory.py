@@ -37,6 +37,7 @@ class Layout:
                 self.devices.append((group.kind, group.model, index))
                 self.domains.append(group.domain)
         self.columns = {device: column for column, device in enumerate(self.devices)}
+        self.mixed = len({(kind, model) for kind, model, _ in self.devices}) > 1
         self.has_domains = len({domain for domain in self.domains if domain}) > 1
 
 
@@ -72,6 +73,7 @@ class Inventory:
         self.distinct_layouts = list(layouts.values())
         self.layouts = [layouts[node.devices] for node in nodes]
         self.layout_of: Ints = np.array([layout.number for layout in self.layouts], dtype=np.int64)
+        self.mixed = any(layout.mixed for layout in layouts.values())  # a node's devices may differ in kind or model
         self.width = max((len(layout.devices) for layout in self.layouts), default=0)
         self.cpu: Ints = np.array([node.cpu_milli for node in nodes], dtype=np.int64)
         self.memory: Ints = np.array([node.memory_bytes for node in nodes], dtype=np.int64)

@@ -221,25 +221,19 @@ def _share_losses(
     assert typical is not None
     before, cpu, memory, usable, copies = state
     free = capacity.devices[nodes]
-    if len(inventory.distinct_layouts) == 1 or not _mixed(inventory.distinct_layouts):
+    if not inventory.mixed:
         for column in range(1, inventory.width):
             same = (free[:, :column] == free[:, column, None]) & fits[:, :column]
             fits[:, column] &= ~same.any(axis=1)
     rows, picks = fits.nonzero()
-    taken: Ints = np.zeros((rows.size, inventory.width), dtype=np.int64)
-    taken[np.arange(rows.size), picks] = request.share_milli
-    less_usable, fewer_copies = typical.taking(inventory, nodes[rows], free[rows], taken)
+    shares = free[rows, picks]
+    less_usable, fewer_copies = typical.taking(inventory, nodes[rows], picks, shares, request.share_milli)
     after = typical.worth(cpu[rows], memory[rows], usable[rows] - less_usable, copies[rows] - fewer_copies)
     # Of equals the fullest device, then the lowest.
-    order = (before[rows] - after).astype(np.int64) * _LOSS_UNIT + free[rows, picks] * inventory.width + picks
+    order = (before[rows] - after).astype(np.int64) * _LOSS_UNIT + shares * inventory.width + picks
     starts = np.searchsorted(rows, np.arange(nodes.size))
     least = np.minimum.reduceat(order, starts)
     return least // _LOSS_UNIT, least % _LOSS_UNIT % inventory.width
-
-
-def _mixed(layouts: Sequence[Layout]) -> bool:
-    """Whether any node has devices of several kinds or models, so that equal shares are not equal devices."""
-    return any(len({(kind, model) for kind, model, _ in layout.devices}) > 1 for layout in layouts)
 
 
 def gang_order(capacity: Capacity, nodes: Ints, scores: Ints, pods: Ints, parallelism: int) -> list[int]:
@@ -251,10 +245,7 @@ def gang_order(capacity: Capacity, nodes: Ints, scores: Ints, pods: Ints, parall
     held = np.bincount(racks, weights=pods, minlength=inventory.racks + 1)
     held[inventory.racks] = 0  # nodes of unknown racks are no rack
     enough = held >= parallelism
-    if enough.any():
-        order = racks != int(np.where(enough, held, np.inf).argmin())
-    else:
-        order = -held[racks]
+    order = racks != int(np.where(enough, held, np.inf).argmin()) if enough.any() else -held[racks]
     return np.lexsort((scores, order)).tolist()
 
 
@@ -287,5 +278,7 @@ def _by_domain(layout: Layout, columns: Sequence[int], count: int) -> list[int]:
     by_domain: dict[str, list[int]] = {}
     for column in columns:
         by_domain.setdefault(layout.domains[column], []).append(column)
-    order = sorted(by_domain.values(), key=lambda free: (len(free) < count, len(free) if len(free) >= count else -len(free)))
+    order = sorted(
+        by_domain.values(), key=lambda free: (len(free) < count, len(free) if len(free) >= count else -len(free))
+    )
     return [column for free in order for column in free]

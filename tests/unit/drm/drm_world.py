@@ -45,6 +45,8 @@ def node(
     model: str = "A100",
     ready: bool = True,
     draining: bool = False,
+    taints: tuple[str, ...] = (),
+    rack: str = "",
 ) -> Node:
     devices = (DeviceGroup(model=model, count=gpus),) if gpus else ()
     return Node(
@@ -54,6 +56,8 @@ def node(
         devices=devices,
         ready=ready,
         draining=draining,
+        taints=taints,
+        rack=rack,
     )
 
 
@@ -75,6 +79,7 @@ def job_spec(
     priority: int = 0,
     preemptible: bool = False,
     grace: float = 30,
+    tolerations: tuple[str, ...] = (),
 ) -> JobSpec:
     return JobSpec(
         name="job",
@@ -85,6 +90,7 @@ def job_spec(
         priority=priority,
         preemptible=preemptible,
         grace_period_s=grace,
+        tolerations=tolerations,
     )
 
 
@@ -214,6 +220,7 @@ class World:
         for pod in event.pods:
             assert self.nodes[pod.node].ready, f"{pod.node} is not ready"
             assert not self.nodes[pod.node].draining, f"{pod.node} is to be empty"
+            assert set(self.nodes[pod.node].taints) <= set(event.spec.tolerations), f"{pod.node} has taints"
             for request in event.spec.resources.devices:
                 fitting = [
                     d

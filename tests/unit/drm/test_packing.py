@@ -4,8 +4,19 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from solyx.events import DeviceGroup, DeviceRequest, JobSpec, Node
-from tests.unit.drm.drm_world import GIB, World, allocations, gpu, job_spec, node, nodes_of, placed
+from solyx.events import DeferralReason, DeviceGroup, DeviceRequest, JobSpec, Node
+from tests.unit.drm.drm_world import (
+    GIB,
+    World,
+    allocations,
+    deferrals,
+    gpu,
+    job_spec,
+    node,
+    nodes_of,
+    observed,
+    placed,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +29,10 @@ class Case:
     devices: tuple[tuple[tuple[str, int], ...], ...] = field(default=())  # model and index, by pod
 
 
+TWO_DOMAINS = (
+    DeviceGroup(model="A100", count=2, domain="nvlink-0"),
+    DeviceGroup(model="A100", count=2, domain="nvlink-1"),
+)
 CASES = [
     Case(
         name="a pod goes to the node on which least is left over",
@@ -136,6 +151,70 @@ CASES = [
         job=job_spec(cpu=4),
         on=("ready",),
     ),
+    Case(
+        name="a node with a taint is for pods that tolerate it",
+        nodes=(node("reserved", cpu=4, taints=("lab",)), node("open", cpu=16)),
+        job=job_spec(cpu=4),
+        on=("open",),
+    ),
+    Case(
+        name="a pod that tolerates a taint goes where it fits best",
+        nodes=(node("reserved", cpu=4, taints=("lab",)), node("open", cpu=16)),
+        job=job_spec(cpu=4, tolerations=("lab", "other")),
+        on=("reserved",),
+    ),
+    Case(
+        name="all taints of a node must be tolerated",
+        nodes=(node("reserved", cpu=4, taints=("lab", "night")), node("open", cpu=16)),
+        job=job_spec(cpu=4, tolerations=("lab",)),
+        on=("open",),
+    ),
+    Case(
+        name="a gang prefers one rack to the best nodes",
+        nodes=(node("a", cpu=2, rack="r1"), node("b", cpu=4, rack="r2"), node("c", cpu=4, rack="r2")),
+        job=job_spec(cpu=2, pods=3),
+        on=("b", "b", "c"),
+    ),
+    Case(
+        name="of racks that hold a gang, the one with least room",
+        nodes=(
+            node("a", cpu=8, rack="r1"),
+            node("b", cpu=8, rack="r1"),
+            node("c", cpu=4, rack="r2"),
+            node("d", rack="r2"),
+        ),
+        job=job_spec(cpu=4, pods=3),
+        on=("c", "d", "d"),
+    ),
+    Case(
+        name="a gang that no rack holds takes few racks, and starts all the same",
+        nodes=(node("a", cpu=2, rack="r1"), node("b", cpu=2, rack="r2"), node("c", cpu=4, rack="r2")),
+        job=job_spec(cpu=2, pods=4),
+        on=("b", "c", "c", "a"),
+    ),
+    Case(
+        name="a pod with several devices prefers those of one domain",
+        nodes=(Node(name="a", cpu_milli=8000, memory_bytes=32 * GIB, devices=TWO_DOMAINS),),
+        before=(job_spec(devices=(gpu(),)),),
+        job=job_spec(devices=(gpu(count=2),)),
+        on=("a",),
+        devices=((("A100", 2), ("A100", 3)),),
+    ),
+    Case(
+        name="a single device leaves whole domains alone",
+        nodes=(Node(name="a", cpu_milli=8000, memory_bytes=32 * GIB, devices=TWO_DOMAINS),),
+        before=(job_spec(devices=(gpu(),)),),
+        job=job_spec(devices=(gpu(),)),
+        on=("a",),
+        devices=((("A100", 1),),),
+    ),
+    Case(
+        name="a domain is a preference: the pod starts on devices of two when none has enough",
+        nodes=(Node(name="a", cpu_milli=8000, memory_bytes=32 * GIB, devices=TWO_DOMAINS),),
+        job=job_spec(devices=(gpu(count=3),)),
+        on=("a",),
+        devices=((("A100", 0), ("A100", 1), ("A100", 2)),),
+    ),
 ]
 
 
@@ -174,3 +253,54 @@ def test_a_gang_gets_all_its_pods_or_none() -> None:
     assert allocations(world.decide()) == {}
     world.tell(placed("fits", job_spec(cpu=3, pods=2)))
     assert nodes_of(allocations(world.decide())["fits"]) == ["a", "b"]
+
+
+def test_a_wait_names_the_taints_in_the_way() -> None:
+    world = World(node("small", cpu=2), node("reserved", cpu=16, taints=("lab",)))
+    world.tell(placed("never", job_spec(cpu=8)), placed("runs", job_spec(cpu=2)), placed("waits", job_spec(cpu=2)))
+    told = deferrals(world.decide())
+    assert told["never"].reason is DeferralReason.NO_NODE_FITS
+    assert told["never"].detail.endswith("1 more on nodes with taints that it does not tolerate: lab")
+    assert told["waits"].reason is DeferralReason.NO_CAPACITY
+    assert told["waits"].detail.endswith("0 fit now; 1 more on nodes with taints that it does not tolerate: lab")
+
+
+def test_a_taint_that_is_taken_away_lets_the_waiting_start() -> None:
+    world = World(node("a", cpu=8, taints=("lab",)))
+    world.tell(placed("job", job_spec(cpu=2)))
+    assert allocations(world.decide()) == {}
+    world.tell(observed(node("a", cpu=8), seconds=1))
+    assert nodes_of(allocations(world.decide(1))["job"]) == ["a"]
+
+
+# ------------------------------------------------------------------------------------------ for the pods to be expected
+
+
+def expecting(*specs: JobSpec, nodes: tuple[Node, ...]) -> World:
+    """A site where such jobs have come and gone."""
+    world = World(*nodes)
+    for number in range(30):
+        for kind, spec in enumerate(specs):
+            job = f"before-{number}-{kind}"
+            world.tell(placed(job, spec))
+            assert job in allocations(world.decide())
+            world.end(job)
+            world.decide()
+    return world
+
+
+def test_a_share_leaves_room_for_the_shares_to_be_expected() -> None:
+    """Beside 0.6 it would shut out the 0.4 that are to be expected. Best fit would put it there: that device is fuller."""
+    nodes = (node("a", cpu=32, gpus=1), node("b", cpu=32, gpus=1))
+    world = expecting(job_spec(devices=(gpu(0.4),)), nodes=nodes)
+    world.tell(placed("half", job_spec(devices=(gpu(0.5),))), placed("more", job_spec(devices=(gpu(0.6),))))
+    before = allocations(world.decide())
+    world.tell(placed("new", job_spec(devices=(gpu(0.1),))))
+    assert nodes_of(allocations(world.decide())["new"]) == nodes_of(before["half"])
+
+
+def test_cpu_that_gpus_will_need_is_left_beside_them() -> None:
+    nodes = (node("a", cpu=12, gpus=2), node("b", cpu=20, gpus=2))
+    world = expecting(job_spec(cpu=6, devices=(gpu(),)), job_spec(cpu=1, devices=(gpu(0.5),)), nodes=nodes)
+    world.tell(placed("cpu only", job_spec(cpu=4)))
+    assert nodes_of(allocations(world.decide())["cpu only"]) == ["b"]
