@@ -37,23 +37,23 @@ class SimpleAdmission:
                         reasons[job] = DeferralReason.NO_CAPACITY
                         continue
                     self.outcome.allocate(job, spots, AllocationReason.BACKFILL)
-                    quotas.took(job)
+                    quotas.took(job, spots)
                     head.took(demand, spots, until_s=now_s + job.duration_s)
                     ahead = True
                 elif spots := self.pool.free.place(demand):
                     reason = AllocationReason.BACKFILL if quotas.goes_ahead(job) else AllocationReason.FITS
                     self.outcome.allocate(job, spots, reason)
-                    quotas.took(job)
+                    quotas.took(job, spots)
                 else:
-                    head, reasons[job] = self.become_head(job)
+                    head, reasons[job] = self.become_head(job, now_s)
         for job, reason in reasons.items():
             self.outcome.defer(job, reason, "")
 
-    def become_head(self, job):
+    def become_head(self, job, now_s):
         inventory, is_open = self.pool.inventory, self.pool.free.open
         if Capacity.empty(inventory, is_open).place(job.demand) is None:
             anywhere = Capacity.empty(inventory, is_open | True).count(job.demand)
             return None, DeferralReason.NO_CAPACITY if anywhere else DeferralReason.NO_NODE_FITS
-        for victim in choose_victims(self.pool, job):
+        for victim in choose_victims(self.pool, job, now_s):
             self.outcome.preempt(victim)
         return reserve(self.pool, job), DeferralReason.NO_CAPACITY

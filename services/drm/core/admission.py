@@ -94,10 +94,10 @@ class Admission:
             elif (spots := self._place(lane)) is not None:
                 ahead = quotas.goes_ahead(waiting)
                 self._outcome.allocate(waiting, spots, AllocationReason.BACKFILL if ahead else AllocationReason.FITS)
-                quotas.took(waiting)
+                quotas.took(waiting, spots)
                 turns.push(lane, lane.first(position))
             else:
-                head = self._become_head(waiting, lane)
+                head = self._become_head(waiting, lane, now_s)
         self._reservation = head
 
     def _wait_for_quota(
@@ -144,12 +144,12 @@ class Admission:
             self._blocked.append((lane, DeferralReason.NO_CAPACITY, None))
             return None
         self._outcome.allocate(waiting, spots, AllocationReason.BACKFILL)
-        quotas.took(waiting)
+        quotas.took(waiting, spots)
         head.took(lane.demand, spots, until_s=now_s + waiting.duration_s)
         self._ahead = True
         return lane.first(position)
 
-    def _become_head(self, waiting: Waiting, lane: Lane) -> Reservation | None:
+    def _become_head(self, waiting: Waiting, lane: Lane, now_s: float) -> Reservation | None:
         """Evict for it and reserve for it; None when there is nothing to wait for but other nodes."""
         pool = self._pool
         if lane.fit.hopeless_since != pool.growth and not self._empty(pool.free.open).fits(lane.demand):
@@ -162,7 +162,7 @@ class Admission:
         known = self._reservation
         if known is not None and known.head is waiting and known.version == pool.version:
             return known
-        for victim in choose_victims(pool, waiting):
+        for victim in choose_victims(pool, waiting, now_s):
             self._outcome.preempt(victim)
         return reserve(pool, waiting)
 

@@ -36,6 +36,7 @@ class Pool:
         self.history = History()
         self.occupancy = Occupancy(0, 0)
         self.holdings: dict[str, Holding] = {}  # by job id
+        self.look_again_at_s = float("inf")  # something may be decided then that follows from no event
         self._nodes: tuple[Node, ...] = ()
         self._observed_at_s = float("-inf")
         self._lost = False
@@ -139,6 +140,16 @@ class Pool:
         if end_s != holding.end_s:
             holding.end_s = end_s
             self.occupancy.set_end(holding)
+            self._changed(grown=False)
+
+    def look_again(self, at_s: float) -> None:
+        """What was decided holds until then only."""
+        self.look_again_at_s = min(self.look_again_at_s, at_s)
+
+    def looks_again(self, now_s: float) -> None:
+        """If it is time to look again, what was remembered is not relied on."""
+        if self.look_again_at_s <= now_s:
+            self.look_again_at_s = float("inf")
             self._changed(grown=False)
 
     def _changed(self, *, grown: bool) -> None:

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.drm.core.victims import first_true
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from services.drm.core.capacity import Capacity
     from services.drm.core.pool import Pool
@@ -49,8 +47,20 @@ def reserve(pool: Pool, head: Waiting) -> Reservation | None:
     if ends.size == 0 or not free_by(float(ends[-1])).fits(demand):
         return None
     # More free capacity never makes a gang of equal pods fit worse, so the first end at which it fits is found by halving.
-    first = first_true(ends.size - 1, lambda index: free_by(float(ends[index])).fits(demand))
+    first = _first_true(ends.size - 1, lambda index: free_by(float(ends[index])).fits(demand))
     at_s = float(ends[first])
     after = free_by(at_s)
     after.take(demand, after.place(demand) or ())
     return Reservation(head, at_s, after, pool.free, pool.version)
+
+
+def _first_true(last: int, holds: Callable[[int], bool]) -> int:
+    """The first index from 0 to ``last`` at which a condition holds that stays true and is true at ``last``."""
+    low, high = 0, last
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low

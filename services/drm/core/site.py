@@ -79,7 +79,8 @@ class SiteState:
 
     def is_due(self, now_s: float) -> bool:
         """Whether ``decide`` may have anything to do."""
-        return bool(self._touched) or self._queue.is_due(now_s) or self._decided_for != self._version
+        again = self._pool.look_again_at_s <= now_s
+        return bool(self._touched) or self._queue.is_due(now_s) or again or self._decided_for != self._version
 
     def decide(self, now: datetime, decisions: list[Event]) -> None:
         """Release, admit, defer; appends to ``decisions``."""
@@ -90,6 +91,7 @@ class SiteState:
             self._settle(job)
             self._forget_if_over(job)
         self._queue.start_due(self._now_s)
+        self._pool.looks_again(self._now_s)
         if self._unknown_holdings or self._decided_for == self._version:
             return
         self._pool.learn()

@@ -6,124 +6,169 @@ Who may be stopped for a job (always only preemptible workloads):
 - with cohorts: its own tenant's jobs of lower priority. A job that stays within what is guaranteed to its tenant may also have
   what was lent returned: by tenants of its tree of cohorts that hold more than is guaranteed to them, and by tenants in no
   cohort; of any priority if the cohort's ``reclaim`` is ``any``, of lower priority if it is ``lower_priority``.
+
+Nobody is stopped who is about to end: by its estimate within ``REACTION_S``, which is about what stopping takes, or up to ``PATIENCE_S``
+ago. It counts as if it had been told to stop.
+
+The simple algorithm: walk the candidates, the cheapest first, until those that were passed are enough; then spare whoever can be
+spared, the dearest first. The same with the largest of each priority first; the better of the two sets is taken.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.drm.core.accounts import Use, amounts_of
+from services.drm.core.accounts import amounts_of
 from services.drm.model import IMMINENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from services.drm.core.accounts import Use
+    from services.drm.core.capacity import Capacity
     from services.drm.core.pool import Pool
     from services.drm.core.queue import Waiting
     from services.drm.model import Holding
 
+REACTION_S = 1.0
+PATIENCE_S = 10.0
 
-def choose_victims(pool: Pool, head: Waiting, use: Use | None = None) -> list[Holding]:
-    """Running workloads without which the head may start; empty if none help or none are needed.
 
-    ``use``: it is its quota that does not let it start; what its tree will use once all that was told to stop has stopped.
+def is_ending(holding: Holding, now_s: float) -> bool:
+    """Whether it was told to stop, or is about to end by itself."""
+    return holding.end_s == IMMINENT or now_s - PATIENCE_S <= holding.end_s <= now_s + REACTION_S
+
+
+def when_ended(pool: Pool, now_s: float) -> Capacity:
+    """What is free once all that is ending has ended."""
+    room = pool.free.copy()
+    for holding in pool.holdings.values():
+        if is_ending(holding, now_s):
+            room.give(holding.demand, holding.spots)
+            if holding.end_s != IMMINENT:
+                pool.look_again(now_s + REACTION_S)  # it may turn out not to end
+    return room
+
+
+class Candidates:
+    """Workloads that may be stopped, in both orders. What is ending is not among them."""
+
+    def __init__(self, holdings: Iterable[Holding], now_s: float) -> None:
+        stoppable = [h for h in holdings if h.preemptible and not is_ending(h, now_s)]
+        self.orders = (
+            sorted(stoppable, key=lambda h: (h.priority, *_loss(h))),
+            sorted(stoppable, key=lambda h: (h.priority, *_negated_size(h), *_loss(h))),
+        )
+
+
+def choose_victims(pool: Pool, head: Waiting, now_s: float) -> list[Holding]:
+    """Whom to stop for a job that its quota lets start, but that does not fit; empty if none help or none are needed.
 
     Minimal: none of them can be spared. Of the sets that were looked at, the one whose highest priority is lowest, then the
     smallest, then the one that loses less work. It is not always the least of all sets: that is a covering problem and NP-hard.
     """
-    search = _Search(pool, head, use)
-    if search.suffices([]):
+    if not any(h.preemptible for h in pool.holdings.values()):
         return []
-    found: list[list[Holding]] = []
-    own = search.own()
-    if own and search.suffices(own):
-        found += [_irreducible(order, search.suffices) for order in _orders(own)]
-    if search.may_reclaim(own):
-        for order in _orders([*own, *search.lent()]):
-            borrowed = search.while_borrowed(order)
-            if borrowed and search.returns(borrowed):
-                found.append(_irreducible(borrowed, search.returns))
-    return min(found, key=_cost) if found else []
+    room = when_ended(pool, now_s)
+    if room.fits(head.demand):
+        return []
+    return Search(pool, head, None, room).best(Candidates(pool.holdings.values(), now_s))
 
 
-class _Search:
-    """What would be free, and used, without some of the workloads."""
+class Search:
+    """For one job: what would be free, and used, without some of the workloads.
 
-    def __init__(self, pool: Pool, head: Waiting, use: Use | None) -> None:
-        self._pool, self._head, self._accounts = pool, head, pool.accounts
-        self._tree = head.account.tree
+    ``use`` is what its tree will use, ``room`` what will be free, once all that is ending has ended; both are put back as they were.
+    """
+
+    def __init__(self, pool: Pool, head: Waiting, use: Use | None, room: Capacity) -> None:
+        """``use`` only where it is its quota that does not let it start."""
+        self._head, self._accounts = head, pool.accounts
+        self._account, self._priority = head.account, -head.order[0]
         self._quota = use is not None
-        self._use = use if use is not None else self._accounts.use(head.account)
-        self._told_to_stop = pool.free.plus(*pool.occupancy.freed_by(IMMINENT))
+        self._use = use if use is not None else self._accounts.use(head.account).copy()
+        self._room = room
+        self._everybody = not self._accounts.fair and not self._quota  # without cohorts, priority goes across tenants
 
-    def own(self) -> list[Holding]:
-        """What may be stopped for its priority."""
-        account, priority = self._head.account, -self._head.order[0]
-        holdings = account.holdings if self._accounts.fair or self._quota else self._pool.holdings
-        return [h for h in holdings.values() if h.preemptible and h.priority < priority and h.end_s != IMMINENT]
+    def best(self, candidates: Candidates) -> list[Holding]:
+        """The best set that was found."""
+        found = [self._set(order, reclaim=False) for order in self._own(candidates)]
+        if self._account.parent is not None and self._account.reclaim != "never" and self._may_stay_within(candidates):
+            found += [self._set(order, reclaim=True) for order in candidates.orders]
+        found = [victims for victims in found if victims]
+        return min(found, key=_cost) if found else []
 
-    def may_reclaim(self, own: Sequence[Holding]) -> bool:
-        """Whether the head stays within what is guaranteed to its tenant, at least when ``own`` are stopped."""
-        account = self._head.account
-        if account.parent is None or account.reclaim == "never":
-            return False
-        return self._without(own).within(account, self._head.amounts)
+    def _own(self, candidates: Candidates) -> Sequence[Sequence[Holding]]:
+        if self._everybody:
+            return candidates.orders
+        mine = self._account.holdings
+        if not any(h.preemptible and h.priority < self._priority for h in mine.values()):
+            return ()
+        return [[h for h in order if h.job_id in mine] for order in candidates.orders]
 
-    def lent(self) -> list[Holding]:
-        """What others hold that they may have to return."""
-        account, priority = self._head.account, -self._head.order[0]
-        found: list[Holding] = []
-        for holding in self._tree.holdings.values() if self._quota else self._pool.holdings.values():
-            if not holding.preemptible or holding.end_s == IMMINENT:
-                continue
-            its = self._accounts.of(holding.tenant)
-            lent = self._use.over(its) if its.tree is self._tree else not its.tree.governed
-            if its is not account and lent and (account.reclaim == "any" or holding.priority < priority):
-                found.append(holding)
-        return found
+    def _may_stay_within(self, candidates: Candidates) -> bool:
+        """Whether it stays within what is guaranteed, at least if all of its tenant's lower priorities are stopped."""
+        if self._use.within(self._account, self._head.amounts):
+            return True
+        mine = self._account.holdings
+        lower = [h for h in candidates.orders[0] if h.job_id in mine and h.priority < self._priority]
+        for holding in lower:
+            self._change(holding, -1)
+        within = self._use.within(self._account, self._head.amounts)
+        for holding in lower:
+            self._change(holding, 1)
+        return within
 
-    def while_borrowed(self, order: Sequence[Holding]) -> list[Holding]:
-        """Without those that are not borrowed any more once those before them have stopped."""
-        use = self._without([])
-        taken: list[Holding] = []
+    def _set(self, order: Sequence[Holding], *, reclaim: bool) -> list[Holding]:
+        """The shortest beginning of ``order`` that helps, less whoever can be spared, from its end."""
+        victims: list[Holding] = []
+        enough = False
         for holding in order:
-            account = self._accounts.of(holding.tenant)
-            if account is self._head.account or account.tree is not self._tree or use.over(account):
-                taken.append(holding)
-                if account.tree is self._tree:
-                    use.add(account, amounts_of(holding.demand), -1, firm=False)
-        return taken
-
-    def suffices(self, victims: Sequence[Holding]) -> bool:
-        """Whether the head may start without them."""
-        head = self._head
-        if self._quota and not self._without(victims).admits(head.account, head.amounts, preemptible=head.preemptible):
-            return False
-        capacity = self._told_to_stop
-        if victims:
-            capacity = capacity.plus(0 * capacity.cpu, 0 * capacity.memory, 0 * capacity.devices)
-            for victim in victims:
-                capacity.give(victim.demand, victim.spots)
-        return capacity.fits(head.demand)
-
-    def returns(self, victims: Sequence[Holding]) -> bool:
-        """Whether the head may start without them, within what is guaranteed to its tenant."""
-        return self._without(victims).within(self._head.account, self._head.amounts) and self.suffices(victims)
-
-    def _without(self, victims: Iterable[Holding]) -> Use:
-        use = self._use.copy()
+            if self._may_stop(holding, reclaim=reclaim):
+                self._change(holding, -1)
+                victims.append(holding)
+                if enough := self._suffices(reclaim=reclaim):
+                    break
+        if enough and len(victims) > 1:
+            for victim in reversed(victims.copy()):
+                self._change(victim, 1)
+                if self._suffices(reclaim=reclaim):
+                    victims.remove(victim)
+                else:
+                    self._change(victim, -1)
         for victim in victims:
-            account = self._accounts.of(victim.tenant)
-            if account.tree is self._tree:
-                use.add(account, amounts_of(victim.demand), -1, firm=False)
-        return use
+            self._change(victim, 1)
+        return victims if enough else []
 
+    def _may_stop(self, holding: Holding, *, reclaim: bool) -> bool:
+        lower = holding.priority < self._priority
+        account = self._accounts.of(holding.tenant)
+        if holding.end_s == IMMINENT:  # told to stop since the candidates were looked for
+            return False
+        if account is self._account or self._everybody:
+            return lower
+        if not reclaim:
+            return False
+        if account.tree is not self._account.tree:
+            return not account.tree.governed and not self._quota and (lower or self._account.reclaim == "any")
+        return self._use.over(account) and (lower or self._account.reclaim == "any")
 
-def _orders(candidates: Sequence[Holding]) -> list[list[Holding]]:
-    """The cheapest first; and of equal priority the largest first, so that few are enough."""
-    cheapest = sorted(candidates, key=lambda h: (h.priority, *_loss(h)))
-    largest = sorted(candidates, key=lambda h: (h.priority, *_negated_size(h), *_loss(h)))
-    return [cheapest, largest]
+    def _suffices(self, *, reclaim: bool) -> bool:
+        head, account = self._head, self._account
+        if reclaim and not self._use.within(account, head.amounts):
+            return False
+        if self._quota and not self._use.admits(account, head.amounts, preemptible=head.preemptible):
+            return False
+        return self._room.fits(head.demand)
+
+    def _change(self, holding: Holding, sign: int) -> None:
+        account = self._accounts.of(holding.tenant)
+        if account.tree is self._account.tree:
+            self._use.add(account, amounts_of(holding.demand), sign, firm=False)
+        if sign < 0:
+            self._room.give(holding.demand, holding.spots)
+        else:
+            self._room.take(holding.demand, holding.spots)
 
 
 def _loss(holding: Holding) -> tuple[bool, float, str]:
@@ -138,25 +183,3 @@ def _negated_size(holding: Holding) -> tuple[int, int]:
 def _cost(victims: Sequence[Holding]) -> tuple[int, int, int, float]:
     lost = [h.decided_at_s for h in victims if not h.suspendable]
     return max(h.priority for h in victims), len(victims), len(lost), -sum(lost)
-
-
-def _irreducible(order: Sequence[Holding], suffices: Callable[[Sequence[Holding]], bool]) -> list[Holding]:
-    """The shortest beginning of ``order`` that helps, less whoever can be spared, from its end."""
-    victims = list(order[: first_true(len(order) - 1, lambda index: suffices(order[: index + 1])) + 1])
-    for victim in reversed(victims.copy()):
-        rest = [other for other in victims if other is not victim]
-        if rest and suffices(rest):
-            victims = rest
-    return victims
-
-
-def first_true(last: int, holds: Callable[[int], bool]) -> int:
-    """The first index from 0 to ``last`` at which a condition holds that stays true and is true at ``last``."""
-    low, high = 0, last
-    while low < high:
-        middle = (low + high) // 2
-        if holds(middle):
-            high = middle
-        else:
-            low = middle + 1
-    return low

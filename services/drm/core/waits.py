@@ -14,14 +14,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from services.drm.core.accounts import Use, amounts_of
-from services.drm.core.victims import choose_victims
+from services.drm.core.victims import REACTION_S, Candidates, Search, is_ending, when_ended
 from services.drm.model import IMMINENT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from services.drm.core.accounts import Account, Accounts, Tree
+    from services.drm.core.capacity import Capacity
     from services.drm.core.pool import Pool
     from services.drm.core.queue import Waiting
-    from services.drm.model import Holding
+    from services.drm.model import Holding, Spot
 
 NEVER = float("-inf")
 
@@ -82,9 +85,10 @@ class QuotaWaits:
         self._by_account: dict[int, Hold] = {}
         self._by_tree: dict[int, Hold] = {}
         self._returning: dict[int, Hold] = {}  # by tree: room is promised
-        self._pending: dict[
-            int, Use
-        ] = {}  # by tree: use once whatever is told to stop has, and the promised have started
+        # By tree, and of the site: use and room once all that is ending has ended, and the promised have started.
+        self._pending: dict[int, Use] = {}
+        self._room: Capacity | None = None
+        self._candidates: dict[int, Candidates] = {}  # by tree
 
     def obstacle(self, waiting: Waiting) -> Obstacle | None:
         """What keeps it waiting, if anything does."""
@@ -115,23 +119,30 @@ class QuotaWaits:
         hold = Hold(waiting, self._accounts)
         pending = self._pending_use(tree)
         victims: list[Holding] = []
-        if not pending.admits(account, waiting.amounts, preemptible=waiting.preemptible):
-            victims = choose_victims(self._pool, waiting, pending)
+        hold.promised = pending.admits(account, waiting.amounts, preemptible=waiting.preemptible)
+        if not hold.promised and self._may_have_victims(waiting, pending):
+            if self._room is None:
+                self._room = when_ended(self._pool, self._now_s)
+            if id(tree) not in self._candidates:
+                self._candidates[id(tree)] = Candidates(tree.holdings.values(), self._now_s)
+            victims = Search(self._pool, waiting, pending, self._room).best(self._candidates[id(tree)])
             hold.promised = bool(victims)
-        else:
-            hold.promised = True
         self._by_account.setdefault(id(account), hold)
         if not self._limited_by_itself(waiting):
             self._by_tree.setdefault(id(tree), hold)
         if hold.promised:
             for victim in victims:
                 self._release(pending, victim)
+                if self._room is not None:
+                    self._room.give(victim.demand, victim.spots)
             pending.add(account, waiting.amounts, 1, firm=not waiting.preemptible)
             self._returning.setdefault(id(tree), hold)
         return hold.promised, victims
 
-    def took(self, waiting: Waiting) -> None:
+    def took(self, waiting: Waiting, spots: Sequence[Spot]) -> None:
         """It was admitted."""
+        if self._room is not None:
+            self._room.take(waiting.demand, spots)
         account, tree = waiting.account, waiting.account.tree
         pending = self._pending.get(id(tree))
         if pending is not None:
@@ -145,9 +156,18 @@ class QuotaWaits:
         if pending is None:
             pending = self._pending[id(tree)] = Use(tree, copy=True)
             for holding in tree.holdings.values():
-                if holding.end_s == IMMINENT:
+                if is_ending(holding, self._now_s):
                     self._release(pending, holding)
+                    if holding.end_s != IMMINENT:
+                        self._pool.look_again(self._now_s + REACTION_S)
         return pending
+
+    def _may_have_victims(self, waiting: Waiting, pending: Use) -> bool:
+        """Whether a search is worth its time."""
+        account, priority = waiting.account, -waiting.order[0]
+        if account.parent is not None and account.reclaim != "never" and pending.within(account, waiting.amounts):
+            return True
+        return any(h.preemptible and h.priority < priority for h in account.holdings.values())
 
     def _release(self, use: Use, holding: Holding) -> None:
         account = self._accounts.of(holding.tenant)
