@@ -119,7 +119,7 @@ def measure(console: Console) -> dict[str, float]:
     """The drill's figures."""
     result = drill(console.print)
     found = result.findings
-    for line in (*found.lost, *found.doubled, *found.exceeded, *found.left_over):
+    for line in (*found.lost, *found.doubled, *found.exceeded, *found.left_over, *found.unworked):
         console.print(line, highlight=False)
     return {
         "lost": float(len(found.lost)),

@@ -1,4 +1,4 @@
-"""Reads the topics of an installation and says what went wrong, from the log alone: jobs lost or doubled, capacity exceeded, left-overs.
+"""Reads the topics of an installation and says what went wrong, from the log alone: jobs lost or doubled, capacity exceeded, left-overs, work left out.
 
 Pure: records in, findings out. Used after a chaos run; an operator can use it on any installation's topics.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from devstack.work import wrong_work
 from solyx.events import (
     AllocationReleased,
     Event,
@@ -17,6 +18,7 @@ from solyx.events import (
     JobFinished,
     JobSubmitted,
     Node,
+    PlacementWithdrawn,
     Poison,
     SiteObserved,
     WorkloadReported,
@@ -55,11 +57,12 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     doubled: list[str]  # more than one terminal outcome, allocated twice under a revision, or running twice at a time
     exceeded: list[str]  # where more was allocated and running than there is
     left_over: list[str]  # allocations that were never released
+    unworked: list[str]  # runs whose useful work does not add up to their job's (devstack/work.py)
 
     @property
     def clean(self) -> bool:
         """Whether nothing went wrong."""
-        return not (self.lost or self.doubled or self.exceeded or self.left_over)
+        return not (self.lost or self.doubled or self.exceeded or self.left_over or self.unworked)
 
 
 def check(records: Iterable[Received], *, accepted: Sequence[str]) -> Findings:
@@ -87,6 +90,7 @@ def judge(events: Iterable[Event], *, accepted: Sequence[str]) -> Findings:
     released: set[tuple[str, int]] = set()
     reports: defaultdict[tuple[str, int], list[WorkloadReported]] = defaultdict(list)
     nodes: defaultdict[str, dict[str, Node]] = defaultdict(dict)
+    withdrawn: list[PlacementWithdrawn] = []
     for event in events:
         match event:
             case JobSubmitted():
@@ -102,6 +106,8 @@ def judge(events: Iterable[Event], *, accepted: Sequence[str]) -> Findings:
                 released.add((event.job_id, event.revision))
             case WorkloadReported():
                 reports[event.job_id, event.revision].append(event)
+            case PlacementWithdrawn():
+                withdrawn.append(event)
             case SiteObserved():
                 nodes[event.site].update({node.name: node for node in event.nodes})
             case _:
@@ -121,6 +127,7 @@ def judge(events: Iterable[Event], *, accepted: Sequence[str]) -> Findings:
             for (job_id, revision), event in allocated.items()
             if (job_id, revision) not in released
         ],
+        unworked=list(wrong_work(allocated, reports, withdrawn)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from solyx.events import (
@@ -19,6 +19,7 @@ from solyx.events import (
 
 if TYPE_CHECKING:
     from solyx.events import JobSpec
+    from solyx.events.outcome import WorkloadStatus
 
 JobState: TypeAlias = Literal["submitted", "placed", "allocated", "running", "succeeded", "failed", "cancelled"]
 JOB_STATES: tuple[JobState, ...] = ("submitted", "placed", "allocated", "running", "succeeded", "failed", "cancelled")
@@ -37,11 +38,23 @@ JobEvent: TypeAlias = (
 
 @dataclass(slots=True)
 class Run:
-    """A workload on a cluster; ``end`` None: it runs."""
+    """A workload on a cluster; ``end`` None: it runs. Progress is work that checkpoints keep, over all runs of the job."""
 
     site: str
     start: datetime
     end: datetime | None = None
+    status: WorkloadStatus = "started"
+    from_s: float = 0.0  # progress when it started
+    kept_s: float = 0.0  # progress when it ended
+
+    def reached(self, now: datetime) -> timedelta:
+        """How much of the job's work was done when this run ended or, if it runs, is done now.
+
+        What a run that failed had done counts although it is lost: it was done once.
+        """
+        if self.status in ("succeeded", "stopped") and self.kept_s:
+            return timedelta(seconds=self.kept_s)
+        return timedelta(seconds=self.from_s) + (max(self.end or now, self.start) - self.start)
 
 
 @dataclass(slots=True)
@@ -65,6 +78,11 @@ class Job:
     site_revision: int = 0
     outcome: JobState | None = None
     runs: dict[int, Run] = field(default_factory=dict[int, Run])
+
+    def work_done(self, now: datetime) -> timedelta:
+        """How much of its work has been done, each part counted once; of one that succeeded, the whole."""
+        whole = [run.reached(now) for run in self.runs.values() if run.status == "succeeded"]
+        return max(whole or (run.reached(now) for run in self.runs.values()), default=timedelta())
 
     @property
     def state(self) -> JobState:
@@ -120,8 +138,10 @@ def _merge_report(job: Job, event: WorkloadReported) -> bool:
         return False  # it never started
     job.started = max(job.started, event.revision)
     run = job.runs.setdefault(event.revision, Run(event.site, start))
-    if event.status != "started":
-        run.end = event.at
+    if event.status == "started":
+        run.from_s = event.progress_s
+    else:
+        run.end, run.status, run.kept_s = event.at, event.status, event.progress_s
     return True
 
 

@@ -5,8 +5,9 @@ job's own bill stands what *the same work* would have cost at once in its home s
 
 - a run is billed by `solyx.energy.run_bill` from its start to its end (or now), at the prices and carbon published for its site;
 - moving a job's data to a site that is not the data's costs the source site's egress price for each run there;
-- the baseline is one run of the job's longest stretch of work, at its home site, from the moment it was submitted, whatever
-  the capacity there. Work that was repeated after a failure or a move counts on our side only;
+- the baseline is one run of the work that the job has done so far, at its home site, from the moment it was submitted, whatever
+  the capacity there. Work counts once: a job that goes on where it was stopped has done the sum of its runs' useful work, one that
+  begins anew its longest run. What was repeated, restarts and the writing of checkpoints count on our side only;
 - the idle floor of the sites is on neither side.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from solyx.energy import (
@@ -226,17 +227,15 @@ class Ledger:
         if spec is None or submitted_at is None or home is None or not job.runs:
             return None
         own: list[tuple[str, RunBill, float]] = []
-        work = timedelta()
         for run in job.runs.values():
             site = self.sites.get(run.site)
             if site is None:
                 return None
             end = max(run.end or now, run.start)
-            work = max(work, end - run.start)
             own.append((run.site, self._run_bill(spec, site, run.start, end), self._movement_eur(spec, run.site)))
         return _JobBill(
             own=tuple(own),
-            baseline=self._run_bill(spec, home, submitted_at, submitted_at + work),
+            baseline=self._run_bill(spec, home, submitted_at, submitted_at + job.work_done(now)),
             baseline_movement_eur=self._movement_eur(spec, home.site),
         )
 
@@ -269,8 +268,9 @@ class Ledger:
             return False
         ends = [(run.site, run.end) for run in job.runs.values() if run.end is not None]
         assert job.submitted_at is not None
-        longest = max((run.end - run.start for run in job.runs.values() if run.end is not None), default=timedelta())
-        ends.append((home.site, job.submitted_at + longest))
+        ends.append(
+            (home.site, job.submitted_at + job.work_done(job.submitted_at))
+        )  # nothing runs: now does not matter
         return all(self._covers(site, end) for site, end in ends)
 
     def _covers(self, site: str, end: datetime) -> bool:

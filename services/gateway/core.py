@@ -296,15 +296,15 @@ _HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = 
 _FIGURES: dict[type[Event], tuple[str, ...]] = {
     JobSubmitted: (),
     JobCancellationRequested: (),
-    JobPlaced: ("start_at", "attempt", "cost", "alternative", "bound_by", "used"),
-    PlacementWithdrawn: ("attempt",),
+    JobPlaced: ("start_at", "attempt", "cost", "alternative", "bound_by", "progress_s", "used"),
+    PlacementWithdrawn: ("attempt", "progress_s", "used"),
     PlacementDeferred: ("detail", "until"),
     JobFinished: ("outcome", "message", "usage"),
     BudgetSet: ("budgets",),
-    JobAllocated: ("pods", "waited_s"),
+    JobAllocated: ("pods", "waited_s", "progress_s"),
     AllocationDeferred: ("detail",),
-    AllocationReleased: (),
-    WorkloadReported: ("status", "message", "started_at"),
+    AllocationReleased: ("grace_s",),
+    WorkloadReported: ("status", "message", "started_at", "progress_s"),
     RouteDecided: ("path", "backup", "latency_ms", "headroom_bps"),
     RouteReported: ("status", "message"),
     EnergySeriesPublished: ("kind", "start", "step_s", "source"),
@@ -315,10 +315,12 @@ _FIGURES: dict[type[Event], tuple[str, ...]] = {
 
 
 _NOTHING = (None, "", (), Usage())
+_SILENT_AT_ZERO = frozenset({"progress_s", "grace_s"})
 
 
 def _history_row(event: Any, envelope: Envelope, names: tuple[str, ...]) -> HistoryRow:
     figures = {name: value for name in names if (value := getattr(event, name)) not in _NOTHING}
+    figures = {name: value for name, value in figures.items() if value or name not in _SILENT_AT_ZERO}
     site: str | None = getattr(event, "site", None)
     return HistoryRow(
         envelope.id,

@@ -169,11 +169,21 @@ class NewBudgets(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     budgets: list[NewBudget]
 
 
+class Wait(View, frozen=True, kw_only=True):
+    """Why a job does not run yet."""
+
+    reason: str  # of the decision that made it wait
+    detail: str = ""  # which figure must change, in words
+    since: datetime
+    until: datetime | None = None  # when it starts, or is looked at again; null: when the world changes
+
+
 class JobDetail(JobSummary, frozen=True, kw_only=True):
     """A job with its specification and all that was decided about it."""
 
     spec: JobSpec | None  # in canonical units
     trace_id: str
+    waits: Wait | None = None  # null: it runs, is over, or nothing was decided about it yet
     runs: list[JobRun]  # that are over
     history: list[HistoryEntry]
 

@@ -74,6 +74,10 @@ def show_job(job: Job, *, as_json: bool) -> None:
             f" in {len(job.runs)} run{'s' if len(job.runs) > 1 else ''}",
             highlight=False,
         )
+    if job.waits is not None:
+        until = f" until {moment(job.waits.until)}" if job.waits.until is not None else ""
+        detail = f": {job.waits.detail}" if job.waits.detail else ""
+        console.print(f"waits since {moment(job.waits.since)}{until} ({job.waits.reason}){detail}", markup=False)
     print_table(
         ("time", "event", "site", "rev", "reason", "figures"),
         ((moment(e.time), _short(e.type), e.site, e.revision, e.reason, _figures(e)) for e in job.history),

@@ -134,12 +134,23 @@ class TenantBudgets(Answer, frozen=True, kw_only=True):
     set_at: datetime
 
 
+class Wait(Answer, frozen=True, kw_only=True):
+    """Why a job does not run yet; ``until`` None: until the world changes."""
+
+    reason: str
+    detail: str = ""
+    since: datetime
+    until: datetime | None = None
+
+
 class Job(JobSummary, frozen=True, kw_only=True):
     """A job with its specification and history."""
 
     spec: JobSpec | None = None
     trace_id: str = ""
     runs: list[Run] = msgspec.field(default_factory=list)
+
+    waits: Wait | None = None
     history: list[HistoryEntry] = msgspec.field(default_factory=list)
 
 

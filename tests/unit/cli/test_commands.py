@@ -183,6 +183,16 @@ def test_a_job_shows_what_it_wants_and_why_it_is_where_it_is(solyx: Solyx, gatew
     assert job["history"][0]["figures"]["cost"]["energy_eur"] == 0.0123456
 
 
+def test_a_job_that_waits_says_why_and_until_when(solyx: Solyx, gateway: Any) -> None:
+    waits = {"reason": "budget", "detail": "gpu_h: 12 of [10]", "since": AT, "until": "2026-11-22T06:00:00Z"}
+    gateway.on("GET", "/v1/jobs/j1", DETAIL | {"waits": waits})
+    shown = solyx("job", "j1").out
+    assert " until 2026-11-22 06:00" in shown
+    assert "(budget): gpu_h: 12 of [10]" in shown
+    (job,) = solyx("job", "j1", "--json").documents
+    assert job["waits"]["reason"] == "budget"
+
+
 def test_square_brackets_of_a_job_are_shown_as_they_are(solyx: Solyx, gateway: Any) -> None:
     failed = PLACED | {"figures": {"message": "[red]exit 1[/red] [/]"}}
     gateway.on("GET", "/v1/jobs/j1", DETAIL | {"name": "[bold]sum", "history": [failed]})

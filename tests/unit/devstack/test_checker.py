@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from devstack.checker import judge
 from solyx.events import (
+    SIMULATED_DURATION_LABEL,
     AllocationReason,
     AllocationReleased,
     Event,
@@ -15,10 +18,12 @@ from solyx.events import (
     JobSpec,
     JobSubmitted,
     Node,
+    PlacementWithdrawn,
     PodAssignment,
     ReleaseReason,
     Resources,
     SiteObserved,
+    WithdrawalReason,
     WorkloadReason,
     WorkloadReported,
 )
@@ -30,8 +35,16 @@ def at(minutes: float) -> datetime:
     return NOON + timedelta(minutes=minutes)
 
 
-def spec(cpu: int = 4000) -> JobSpec:
-    return JobSpec(name="j", image="i", resources=Resources(cpu_milli=cpu), duration_estimate_s=60)
+def spec(cpu: int = 4000, *, work_min: float | None = None, suspendable: bool = False) -> JobSpec:
+    labels = {} if work_min is None else {SIMULATED_DURATION_LABEL: str(60 * work_min)}
+    return JobSpec(
+        name="j",
+        image="i",
+        resources=Resources(cpu_milli=cpu),
+        duration_estimate_s=60,
+        suspendable=suspendable,
+        labels=labels,
+    )
 
 
 def site(name: str = "a", cpu: int = 8000) -> Event:
@@ -139,3 +152,97 @@ def test_exceeded_capacity_is_found() -> None:
 def test_an_allocation_that_was_never_released_is_left_over() -> None:
     events = [site(), submitted("x"), allocated("x"), *ran("x", 0, 10), finished("x")]
     assert judge(events, accepted=["x"]).left_over == ["x revision 1 at a"]
+
+
+# ---------------------------------------------------------------------------------------------------------------- work
+
+
+def stretch(
+    revision: int,
+    start: float,
+    end: float,
+    status: str,
+    *,
+    work: tuple[float, float],
+    suspendable: bool = True,
+    where: str = "a",
+) -> list[Event]:
+    """One run of ``x``, whose whole work are 20 minutes: ``work`` is the progress in minutes from which, and up to which."""
+    allocation = msgspec.structs.replace(
+        allocated("x", revision=revision, where=where),  # pyright: ignore[reportArgumentType]
+        spec=spec(work_min=20, suspendable=suspendable),
+        progress_s=60 * work[0],
+    )
+
+    def report(status: str, when: float, progress: float) -> Event:
+        return WorkloadReported(
+            job_id="x",
+            tenant="t",
+            site=where,
+            revision=revision,
+            status=status,  # type: ignore[arg-type]
+            reason=WorkloadReason.APPLIED,
+            started_at=at(start),
+            progress_s=60 * progress,
+            at=at(when),
+        )
+
+    reports = [report("started", start, work[0]), report(status, end, work[1])]
+    return [allocation, *reports, released("x", revision=revision, where=where)]
+
+
+def unworked(*runs: list[Event], more: Event | None = None) -> list[str]:
+    events = [site("a"), site("b"), submitted("x"), *(event for run in runs for event in run), finished("x")]
+    findings = judge([*events, more] if more is not None else events, accepted=["x"])
+    assert [*findings.lost, *findings.doubled, *findings.exceeded, *findings.left_over] == []
+    assert findings.clean is not bool(findings.unworked)
+    return findings.unworked
+
+
+def test_runs_under_different_revisions_that_add_up_to_the_whole_work_are_fine() -> None:
+    first = stretch(1, 0, 9, "stopped", work=(0, 8))
+    second = stretch(2, 20, 24, "failed", work=(8, 10))
+    third = stretch(3, 30, 41, "succeeded", work=(10, 20), where="b")
+    assert unworked(first, second, third) == []
+
+
+def test_one_that_is_not_suspendable_does_its_work_in_one_run() -> None:
+    first = stretch(1, 0, 9, "stopped", work=(0, 0), suspendable=False)
+    assert unworked(first, stretch(2, 10, 30, "succeeded", work=(0, 0), suspendable=False)) == []
+    (found,) = unworked(first, stretch(2, 10, 21, "succeeded", work=(0, 0), suspendable=False))
+    assert found == "x revision 2 at a succeeded after 660.000 s of work; its whole work is 1200.000 s"
+
+
+def test_work_that_was_left_out_is_found() -> None:
+    (found,) = unworked(stretch(1, 0, 9, "stopped", work=(0, 8)), stretch(2, 20, 31, "succeeded", work=(9, 20)))
+    assert found == "x revision 2 at a started from 540.000 s of work; only 480.000 s had been kept"
+
+
+def test_kept_work_that_was_done_again_is_found() -> None:
+    (found,) = unworked(stretch(1, 0, 9, "stopped", work=(0, 8)), stretch(2, 20, 40, "succeeded", work=(0, 20)))
+    assert found == "x revision 2 at a started from 0.000 s of work; 480.000 s had been kept"
+
+
+def test_nobody_knows_what_a_lost_site_had_kept() -> None:
+    lost = PlacementWithdrawn(
+        job_id="x",
+        tenant="t",
+        spec=spec(),
+        submitted_at=NOON,
+        site="a",
+        revision=1,
+        reason=WithdrawalReason.SITE_LOST,
+        decided_at=at(9),
+    )
+    runs = (stretch(1, 0, 9, "stopped", work=(0, 8)), stretch(2, 20, 40, "succeeded", work=(0, 20), where="b"))
+    assert unworked(*runs, more=lost) == []
+
+
+def test_more_work_than_there_was_time_for_is_found() -> None:
+    (found,) = unworked(stretch(1, 0, 9, "succeeded", work=(0, 20)))
+    assert found == "x revision 1 at a says that it did 1200.000 s of work in 540.000 s"
+
+
+def test_success_before_the_work_is_done_is_found() -> None:
+    (found,) = unworked(stretch(1, 0, 19, "succeeded", work=(0, 19)))
+    assert found == "x revision 1 at a succeeded after 1140.000 s of work; its whole work is 1200.000 s"

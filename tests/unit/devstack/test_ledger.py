@@ -104,7 +104,7 @@ def allocated(revision: int = 1, where: str = "away", job: str = "j") -> JobAllo
 
 
 def report(
-    status: str, hours: float, *, revision: int = 1, where: str = "away", start: float = 1.0
+    status: str, hours: float, *, revision: int = 1, where: str = "away", start: float = 1.0, progress_h: float = 0.0
 ) -> WorkloadReported:
     return WorkloadReported(
         job_id="j",
@@ -114,6 +114,7 @@ def report(
         status=status,
         reason=WorkloadReason.APPLIED,
         started_at=at(start),
+        progress_s=3600 * progress_h,
         at=at(hours),
     )
 
@@ -161,6 +162,8 @@ def ledger_of(*events: Event) -> Ledger:
         ([submitted(), placed(), allocated(), report("started", 1), report("failed", 2), placed(2)], "placed"),
         ([submitted(), placed(), withdrawn()], "submitted"),
         ([submitted(), placed(), allocated(), report("started", 1), withdrawn()], "running"),
+        ([submitted(), placed(), allocated(), report("started", 1), withdrawn(), report("stopped", 2)], "submitted"),
+        ([submitted(), placed(), allocated(), withdrawn(), report("stopped", 2), placed(2, start=at(5))], "placed"),
         ([submitted(), placed(), allocated(), report("started", 1), report("succeeded", 2), finished()], "succeeded"),
         ([submitted(), finished("cancelled")], "cancelled"),
     ],
@@ -217,6 +220,44 @@ def test_repeated_work_counts_on_our_side_only() -> None:
     books = ledger.books(at(9))
     assert books.own.energy_kwh == pytest.approx(3.0)
     assert books.baseline.energy_kwh == pytest.approx(2.4)
+
+
+SUSPENDED: list[Event] = [
+    submitted(),
+    *(placed(), allocated(), report("started", 1)),
+    report("stopped", 2.25, progress_h=1),  # told to stop after an hour; its checkpoint took a quarter of one
+]
+RESUMED: list[Event] = [
+    *(placed(2, start=at(5)), allocated(2)),
+    report("started", 5, revision=2, start=5.0, progress_h=1),
+]
+
+
+def test_a_suspended_job_is_billed_for_each_run_and_its_baseline_is_one_run_of_its_whole_work() -> None:
+    ending: list[Event] = [report("succeeded", 7.5, revision=2, start=5.0, progress_h=3), finished()]
+    ledger = ledger_of(*WORLD, *SUSPENDED, *RESUMED, *ending)
+    books = ledger.books(at(9))
+    assert books.own.energy_kwh == pytest.approx(1.25 + 2.5)  # the restart took half an hour
+    assert books.own.movement_eur == pytest.approx(2 * 0.10)
+    assert books.baseline.energy_kwh == pytest.approx(1.2 * 3)
+    assert ledger.books(at(99)) == books
+
+
+def test_the_baseline_of_a_suspended_job_waits_with_it() -> None:
+    ledger = ledger_of(*WORLD, *SUSPENDED)
+    assert ledger.books(at(2.5)).baseline.energy_kwh == pytest.approx(1.2)
+    assert ledger.books(at(4.5)).baseline.energy_kwh == pytest.approx(1.2)
+    for event in RESUMED:
+        ledger.fold(event)
+    assert ledger.books(at(6)).baseline.energy_kwh == pytest.approx(1.2 * 2)
+
+
+def test_a_job_that_is_not_suspendable_has_done_the_work_of_its_longest_run() -> None:
+    life = [submitted(), placed(), report("started", 1), report("stopped", 4), placed(2)]
+    again = [report("started", 5, revision=2, start=5.0), report("succeeded", 7, revision=2, start=5.0), finished()]
+    books = ledger_of(*WORLD, *life, *again).books(at(9))
+    assert books.own.energy_kwh == pytest.approx(5.0)
+    assert books.baseline.energy_kwh == pytest.approx(1.2 * 2), "it succeeded after two hours: that is its whole work"
 
 
 def test_a_settled_bill_is_opened_again_by_a_late_report() -> None:

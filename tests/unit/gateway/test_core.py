@@ -110,6 +110,21 @@ def test_history_keeps_each_event_with_reason_and_figures() -> None:
     assert msgspec.json.decode(history[2].figures)["pods"] == [{"index": 0, "node": "n1"}]
 
 
+def test_history_tells_what_was_kept_and_the_grace_to_keep_it() -> None:
+    release = msgspec.structs.replace(released(), grace_s=30)
+    going_on = (reported("stopped"), placed(revision=2), allocated(revision=2))
+    kept = (msgspec.structs.replace(event, progress_s=90) for event in going_on)
+    history = changes_of(placed(), release, *kept).history
+    told = [msgspec.json.decode(row.figures) for row in history]
+    assert [(row.get("progress_s"), row.get("grace_s")) for row in told] == [
+        (None, None),
+        (None, 30),
+        (90, None),
+        (90, None),
+        (90, None),
+    ]
+
+
 def test_inventory_is_state_and_not_history() -> None:
     older, newer = (SiteObserved(site="oslo", observed_at=at(minute), nodes=()) for minute in (1, 2))
     changes = changes_of(newer, older)

@@ -1,0 +1,109 @@
+"""Why a job waits: the decision in its history that explains it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.gateway.model import HistoryEntry, JobState, JobSummary, Wait
+from services.gateway.waiting import why_it_waits
+from solyx.events import (
+    AllocationDeferred,
+    AllocationReleased,
+    Event,
+    JobPlaced,
+    PlacementDeferred,
+    PlacementWithdrawn,
+    WorkloadReported,
+)
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = NOW + timedelta(hours=5)
+
+
+def job(state: JobState, *, reason: str = "", revision: int = 0) -> JobSummary:
+    return JobSummary(
+        id="j",
+        tenant="t",
+        name="n",
+        state=state,
+        reason=reason,
+        site=None,
+        revision=revision,
+        submitted_at=NOW,
+        state_at=NOW,
+        labels={},
+    )
+
+
+def entry(kind: type[Event], reason: str, revision: int = 1, **figures: Any) -> HistoryEntry:
+    return HistoryEntry(
+        seq=1,
+        type=kind.TYPE,
+        subject="j",
+        tenant="t",
+        site=None,
+        revision=revision,
+        reason=reason,
+        time=NOW,
+        figures=msgspec.Raw(msgspec.json.encode(figures)),
+    )
+
+
+SUSPENDED = [
+    entry(JobPlaced, "least_cost", start_at=NOW, cost={"energy_eur": 1.0}),
+    entry(PlacementWithdrawn, "suspension"),
+    entry(AllocationReleased, "withdrawn", grace_s=30),
+    entry(WorkloadReported, "released", status="stopped", progress_s=3600.0),
+]
+RESUMED = entry(JobPlaced, "resumed", 2, start_at=LATER, progress_s=3600.0)
+
+
+def test_a_job_without_a_placement_shows_the_deferral_that_holds_now() -> None:
+    history = [
+        entry(PlacementDeferred, "no_ready_site", 0, detail="no site has 8 GPUs ready"),
+        entry(PlacementDeferred, "budget", 0, detail="gpu_h: 12 of 10", until=LATER),
+    ]
+    assert why_it_waits(job("submitted", reason="budget"), history) == Wait(
+        reason="budget", detail="gpu_h: 12 of 10", since=NOW, until=LATER
+    )
+
+
+def test_a_suspended_job_waits_with_what_it_has_kept() -> None:
+    wait = why_it_waits(job("submitted", reason="released", revision=1), SUSPENDED)
+    assert wait == Wait(reason="suspension", detail="3600 s of its work are kept", since=NOW)
+
+
+def test_a_suspended_job_that_is_placed_again_waits_for_its_start() -> None:
+    wait = why_it_waits(job("placed", reason="resumed", revision=2), [*SUSPENDED, RESUMED])
+    assert wait == Wait(reason="resumed", detail="for its start", since=NOW, until=LATER)
+
+
+@pytest.mark.parametrize("reason", ["preempted", "drained"])
+def test_a_job_that_was_stopped_at_its_site_says_what_for(reason: str) -> None:
+    history = [entry(AllocationReleased, reason), entry(WorkloadReported, "released", status="stopped")]
+    assert why_it_waits(job("submitted", reason="released", revision=1), history) == Wait(reason=reason, since=NOW)
+
+
+def test_a_job_that_failed_waits_for_its_next_placement() -> None:
+    history = [entry(AllocationReleased, "failed"), entry(WorkloadReported, "exit_code", status="failed")]
+    wait = why_it_waits(job("submitted", reason="exit_code", revision=1), history)
+    assert wait == Wait(reason="exit_code", since=NOW)
+
+
+def test_a_placed_job_shows_why_its_site_lets_it_wait() -> None:
+    history = [RESUMED, entry(AllocationDeferred, "quota", 2, detail="lab holds 4 of its 4 GPU")]
+    wait = why_it_waits(job("placed", revision=2), history)
+    assert wait == Wait(reason="quota", detail="lab holds 4 of its 4 GPU", since=NOW)
+
+
+@pytest.mark.parametrize("state", ["allocated", "running", "succeeded", "failed", "cancelled"])
+def test_a_job_that_runs_or_is_over_waits_for_nothing(state: JobState) -> None:
+    assert why_it_waits(job(state, revision=2), [*SUSPENDED, RESUMED]) is None
+
+
+def test_of_a_job_that_was_only_submitted_nothing_was_decided() -> None:
+    assert why_it_waits(job("submitted"), []) is None
