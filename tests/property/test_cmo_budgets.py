@@ -5,6 +5,7 @@ from random import Random
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from services.cmo.core import CmoCore
 from solyx.budget import window_start
@@ -33,7 +34,7 @@ from tests.unit.cmo.cmo_builders import (
     submitted,
 )
 
-MODEST = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MODEST = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 a_budget = st.one_of(
     st.builds(budget, st.sampled_from(["gpu_h", "cpu_h"]), st.sampled_from([2.0, 5.0, 9.5]), st.just("day")),
@@ -87,14 +88,20 @@ class Clusters:
             self.ends.remove(due)
             end, placed, start = due
             status, reason = self.random.choice(
-                [("succeeded", WorkloadReason.COMPLETED)] * 4 + [("failed", WorkloadReason.EXIT_CODE)]
+                [("succeeded", WorkloadReason.COMPLETED)] * 4
+                + [("failed", WorkloadReason.EXIT_CODE), ("stopped", WorkloadReason.RELEASED)]
             )
             self.give(report(placed, "started", (start - T0) / timedelta(hours=1)))
-            self.give(report(placed, status, (end - T0) / timedelta(hours=1), reason=reason))
+            over = report(placed, status, (end - T0) / timedelta(hours=1), reason=reason)
+            kept_s = 0.0
+            if status == "stopped":  # suspended or preempted, with all of its work kept
+                kept_s = min(placed.progress_s + (end - start).total_seconds(), 0.9 * placed.spec.duration_estimate_s)
+            self.give(structs.replace(over, started_at=start, progress_s=kept_s))
         for decided in self.cmo.decide(now):
             self.log.append(decided)
             if isinstance(decided, JobPlaced):
-                took = decided.spec.duration_estimate_s * self.random.uniform(0.3, self.longest)
+                left_s = decided.spec.duration_estimate_s - decided.progress_s
+                took = left_s * self.random.uniform(0.3, self.longest)
                 self.ends.append((decided.start_at + timedelta(seconds=took), decided, decided.start_at))
 
 
@@ -129,12 +136,14 @@ def test_a_hard_budget_is_never_exceeded_when_runs_keep_to_their_estimates(draws
 @given(st.lists(a_job, max_size=15), a_budget, st.integers(0, 99))
 def test_it_is_exceeded_by_no_more_than_runs_took_beyond_their_estimates(draws, limit, seed):
     clusters = simulate(draws, limit, seed, longest=2.0)
+    placed_as = {(one.job_id, one.revision): one for one in clusters.log if isinstance(one, JobPlaced)}
     beyond = 0.0
     for event in clusters.log:
         for run in event.runs if isinstance(event, JobFinished) else ():
-            spec = next(one.spec for one in clusters.log if isinstance(one, JobPlaced) and one.job_id == event.job_id)
-            milli = spec.resources.gpu_milli if limit.quantity == "gpu_h" else spec.resources.cpu_milli
-            expected = milli / 1000 * spec.duration_estimate_s / 3600
+            placed = placed_as[event.job_id, run.revision]
+            resources = placed.spec.resources
+            milli = resources.gpu_milli if limit.quantity == "gpu_h" else resources.cpu_milli
+            expected = milli / 1000 * (placed.spec.duration_estimate_s - placed.progress_s) / 3600
             beyond += max(0.0, getattr(run.usage, limit.quantity) - expected)
     for hour in range(90):
         assert taken(clusters.log, limit, at(hour)) <= limit.limit + beyond + 1e-6

@@ -54,7 +54,12 @@ class Accounts:
             self._outlook.keep_from(hour_of(min(begun)) if begun else None)
 
     def within(self, job: Job, spec: JobSpec, choice: Choice, order: Order, now: datetime) -> Choice | Wait | Over:
-        """The choice if its tenant's budgets have room for it, or it waits for them; ``Over``: beyond a soft one."""
+        """The choice if its tenant's budgets have room for it, or it waits for them; ``Over``: beyond a soft one.
+
+        A job that was suspended, moved or preempted goes on: its budget was granted once, and is still set aside.
+        """
+        if job.goes_on:
+            return choice
         run_s = max(0.0, spec.duration_estimate_s - job.kept_s)
         more = expected_use(spec, choice.cost, run_s=run_s)
         over = self.budgets.check(job.tenant, more, now)

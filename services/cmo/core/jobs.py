@@ -133,6 +133,11 @@ class Job:
         return self.kept_s > 0.0 or (self.withdrawn == self.revision > 0 and self.withdrawal in _MOVES)
 
     @property
+    def goes_on(self) -> bool:
+        """It was stopped, not by a failure of its own, and nothing of its work was lost for good: what it was granted is still its."""
+        return self.revision > 0 and self.end == "stopped" and (self.run_span is None or self.kept_s > 0.0)
+
+    @property
     def kept_s(self) -> float:
         """The work that a new placement begins with: what the latest run kept, if there was one, else what those before it did."""
         report = self.report

@@ -77,25 +77,22 @@ class Meter:
         return (*job.runs, Run(revision=job.revision, site=job.site, started_at=start, ended_at=end, usage=usage))
 
     def planned(self, job: Job, spec: JobSpec, *, until_s: float | None = None) -> Usage:
-        """What its live placement should take; nothing when there is none.
+        """What its live placement should take; nothing when there is none, unless it is to go on where it was stopped.
 
         ``until_s``: a run that outlasts its estimate is now expected to end then.
         """
-        if not job.live:
+        if not job.live and not job.goes_on:
             return Usage()
         run_s = max(0.0, spec.duration_estimate_s - job.progress_s)
         expected = expected_use(spec, job.cost, run_s=run_s)
-        begun = job.run_began_at
-        if until_s is None or begun is None or run_s == 0:
+        if run_s == 0:
             return expected
-        stretch = max(1.0, (until_s - begun.timestamp()) / run_s)
-        return Usage(
-            cpu_h=expected.cpu_h * stretch,
-            gpu_h=expected.gpu_h * stretch,
-            energy_kwh=expected.energy_kwh * stretch,
-            cost_eur=expected.cost_eur * stretch,
-            carbon_kg=expected.carbon_kg * stretch,
-        )
+        if not job.live:
+            return _times(expected, max(0.0, spec.duration_estimate_s - job.kept_s) / run_s)
+        begun = job.run_began_at
+        if until_s is None or begun is None:
+            return expected
+        return _times(expected, max(1.0, (until_s - begun.timestamp()) / run_s))
 
     def _movement_eur(self, spec: JobSpec, ran_at: str | None, to_site: str) -> float:
         """As the placement expected it: data lies where the job ran last, at first where its owner put it.
@@ -109,3 +106,13 @@ class Meter:
         egress = 0.0 if source is None else source.observed.egress_eur_per_gib
         data = msgspec.structs.replace(spec.data, site=lies_at)
         return movement_eur(data, to_site=to_site, egress_eur_per_gib=egress)
+
+
+def _times(usage: Usage, factor: float) -> Usage:
+    return Usage(
+        cpu_h=usage.cpu_h * factor,
+        gpu_h=usage.gpu_h * factor,
+        energy_kwh=usage.energy_kwh * factor,
+        cost_eur=usage.cost_eur * factor,
+        carbon_kg=usage.carbon_kg * factor,
+    )

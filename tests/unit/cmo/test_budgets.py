@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 
 from solyx.events import DeferralCause, FinishReason, PlacementDeferred, WorkloadReason
 from tests.unit.cmo.cmo_builders import (
@@ -228,3 +229,21 @@ def test_recovery_knows_what_was_used_planned_and_said():
     recovered = core(*reversed(log), *reports, *jobs, *world)
     for hour in (2, 24, 48):
         assert recovered.decide(at(hour)) == cmo.decide(at(hour))
+
+
+def test_a_job_that_was_moved_or_suspended_keeps_its_place_in_the_budget():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 4)), *gpu_jobs(1, runs=4))
+    placed = only(placements(cmo.decide(T0)))
+    cmo.fold(report(placed, "started", 0))
+    cmo.fold(submitted("other", gpus=1, hours=1, max_delay=0, priority=9))
+    assert len(deferrals(cmo.decide(at(1)))) == 1
+    stopped = report(placed, "stopped", 1.5, reason=WorkloadReason.RELEASED)
+    cmo.fold(structs.replace(stopped, started_at=T0, progress_s=1.5 * 3600))
+    again = only(placements(cmo.decide(at(1.5))))
+    assert (again.job_id, again.revision, again.progress_s, again.used.gpu_h) == ("job-0", 2, 5400, 1.5)
+    cmo.fold(report(again, "started", 1.5))
+    assert placements(cmo.decide(at(2))) == []
+    cmo.fold(report(again, "succeeded", 3.5, reason=WorkloadReason.COMPLETED))
+    decided = cmo.decide(at(3.5))
+    assert only(outcomes(decided)).usage.gpu_h == pytest.approx(3.5)
+    assert placements(decided) == [], "3.5 of 4 are used and one more hour does not fit"
