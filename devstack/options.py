@@ -114,13 +114,18 @@ def _parser() -> argparse.ArgumentParser:
         help="stop by itself so many seconds after all services are ready",
     )
     parser.add_argument("--report", metavar="FILE", type=Path, help="write what came of it as JSON (docs/report.md)")
-    parser.add_argument("--fresh", action="store_true", help="forget what an earlier start left in the state directory")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="forget what an earlier start left in the state directory; an existing Kafka or PostgreSQL must be empty",
+    )
     parser.add_argument(
         "--replicas",
         metavar="SERVICE=N",
         action="append",
         default=[],
-        help=f"so many processes of a service, 1 to {MAX_REPLICAS}; may be repeated. Services: {', '.join(SERVICES)}",
+        help=f"so many processes of a service, 1 to {MAX_REPLICAS}, of gateway and collector one; may be repeated."
+        f" Services: {', '.join(SERVICES)}",
     )
     parser.add_argument(
         "--state", metavar="DIR", type=Path, default=Path(".solyx"), help="where everything is kept (%(default)s)"
@@ -155,6 +160,11 @@ def _replicas(texts: Sequence[str]) -> dict[str, int]:
     if replicas.get("gateway", 1) > 1:
         raise DevstackError(
             "--replicas gateway: one port has room for one gateway here", "behind a load balancer it takes several"
+        )
+    if replicas.get("collector", 1) > 1:
+        raise DevstackError(
+            "--replicas collector: two would tell every price and every sample of the scenario twice",
+            "a scenario has one collector; if it dies it is started again and goes on",
         )
     return replicas
 

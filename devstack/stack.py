@@ -23,6 +23,7 @@ from devstack.bootstrap import ROOT
 from devstack.broker import KafkaBroker
 from devstack.child import LOOPBACK
 from devstack.errors import DevstackError
+from devstack.existing import unusable_kafka
 from devstack.postgres import PostgresServer
 from devstack.service import ServiceProcess, resident_mb
 from solyx.bus.kafka import KafkaBus
@@ -151,9 +152,7 @@ class Stack:
             with KafkaBus(self.kafka, client_name="devstack") as bus:
                 bus.ensure_topics(TOPICS)
         except (Transient, ValueError) as error:
-            raise DevstackError(
-                f"Kafka at {self.kafka} is not usable ({error})", "check SOLYX_KAFKA_BOOTSTRAP_SERVERS, or unset it"
-            ) from error
+            raise unusable_kafka(self.kafka, error) from error
         return self.kafka
 
     def _start_database(self) -> str:

@@ -37,7 +37,7 @@ def line(snapshot: Snapshot) -> str:
     states = ", ".join(f"{snapshot.counts.get(state, 0)} {state}" for state in JOB_STATES)
     own = snapshot.books.own
     return (
-        f"{snapshot.now:%Y-%m-%d %H:%M}  jobs {sum(snapshot.counts.values())}/{snapshot.total_jobs}: {states}"
+        f"{snapshot.now:%Y-%m-%d %H:%M}  {_jobs_so_far(snapshot)}: {states}"
         f" | {own.cost_eur:.2f} EUR ({saving(own.cost_eur, snapshot.books.baseline.cost_eur)})"
         f", {own.carbon_kg:.1f} kg CO2 ({saving(own.carbon_kg, snapshot.books.baseline.carbon_kg)})"
         f" | {snapshot.events_per_s:.0f} events/s{f' | {snapshot.trouble}' if snapshot.trouble else ''}"
@@ -48,7 +48,11 @@ def saving(own: float, baseline: float) -> str:
     """The difference to the baseline in words."""
     if baseline <= 0:
         return "no baseline yet" if baseline == 0 else f"at home {baseline:.2f}"
-    return f"{100 * (own - baseline) / baseline:+.1f} % against at once at home"
+    return f"{_percent(own, baseline)} against at once at home"
+
+
+def _percent(own: float, baseline: float) -> str:
+    return f"{round(100 * (own - baseline) / baseline, 1) + 0.0:+.1f} %"  # + 0.0: no minus before a zero
 
 
 def _head(snapshot: Snapshot, api: str, key: str) -> RenderableType:
@@ -65,8 +69,13 @@ def _head(snapshot: Snapshot, api: str, key: str) -> RenderableType:
     return text
 
 
+def _jobs_so_far(snapshot: Snapshot) -> str:
+    """All jobs, and how many the scenario will have submitted; what others submit is in the first figure only."""
+    return f"{sum(snapshot.counts.values())} jobs, {snapshot.accepted} of the scenario's {snapshot.total_jobs}"
+
+
 def _jobs(snapshot: Snapshot) -> Table:
-    table = Table(title=f"jobs ({sum(snapshot.counts.values())} of {snapshot.total_jobs})", title_justify="left")
+    table = Table(title=_jobs_so_far(snapshot), title_justify="left")
     for state in JOB_STATES:
         table.add_column(state, justify="right", style=_COLOURS.get(state))
     table.add_column("events/s", justify="right")
@@ -129,4 +138,4 @@ def _figure(value: float | None, digits: int) -> str:
 def _difference(own: float, baseline: float) -> Text:
     if baseline <= 0:
         return Text("-")
-    return Text(f"{100 * (own - baseline) / baseline:+.1f} %", style="green" if own < baseline else "yellow")
+    return Text(_percent(own, baseline), style="green" if own < baseline else "yellow")

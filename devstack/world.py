@@ -34,6 +34,11 @@ class World:
         return self._time is not None
 
     @property
+    def continues(self) -> bool:
+        """Whether time has passed in an earlier start."""
+        return self.progress.scenario_time > self.scenario.start
+
+    @property
     def name(self) -> str:
         """Unique among all replays: keys of a forgotten one mean nothing to this one."""
         return f"{self.scenario.name}-{self.progress.run}"
@@ -81,6 +86,7 @@ def choose_world(state: StateDirectory, wanted: Path | None, *, speed: float, sa
     if progress is None:
         progress = Progress(scenario=str(directory), scenario_time=scenario.start, run=new_id())
         state.save(progress)
-    elif progress.scenario_time > scenario.start:
+    world = World(directory=directory, scenario=scenario, jobs=jobs, progress=progress, speed=speed)
+    if world.continues:
         say(f"going on at {progress.scenario_time:%Y-%m-%d %H:%M} scenario time (--fresh begins anew)")
-    return World(directory=directory, scenario=scenario, jobs=jobs, progress=progress, speed=speed)
+    return world

@@ -307,29 +307,53 @@ def test_a_first_install_without_network_is_told_with_a_cure(tmp_path: Path) -> 
 
 
 def test_an_existing_kafka_and_postgres_are_used_instead_of_embedded_ones(
-    kafka: KafkaBroker, postgres_url: str, scenario: Path, tmp_path: Path
+    postgres_url: str, scenario: Path, tmp_path: Path
 ) -> None:
     report = tmp_path / "r.json"
-    env = {"SOLYX_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "SOLYX_DATABASE_URL": postgres_url}
     arguments = ("--scenario", str(scenario), "--speed", "1800", "--report", str(report))
-    with Run(*arguments, state=tmp_path / "state", env=env) as run:
-        with run.api() as api:
-            submitted = api.post("/v1/jobs", json=JOB)
-            wait_for_state(api, submitted.json()["id"], "succeeded")
-        run.process.send_signal(signal.SIGINT)
-        assert run.end(60) == 0, run.output
-    services = json.loads(report.read_text())["services"]
-    assert "gateway" in services
-    assert not {"kafka", "postgres"} & set(services)
-    assert not (tmp_path / "state" / "kafka").exists()
+    with KafkaBroker(tmp_path / "kafka") as kafka:
+        env = {"SOLYX_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "SOLYX_DATABASE_URL": postgres_url}
+        with Run(*arguments, state=tmp_path / "state", env=env) as run:
+            with run.api() as api:
+                submitted = api.post("/v1/jobs", json=JOB).json()["id"]
+                wait_for_state(api, submitted, "succeeded")
+            run.process.send_signal(signal.SIGINT)
+            assert run.end(60) == 0, run.output
+        services = json.loads(report.read_text())["services"]
+        assert "gateway" in services
+        assert not {"kafka", "postgres"} & set(services)
+        assert not (tmp_path / "state" / "kafka").exists()
+
+        with Run("--for", "1", *arguments, state=tmp_path / "state", env=env) as run:
+            with run.api() as api:
+                assert submitted in jobs_of(api)
+            assert run.end() == 0, run.output
+        assert "going on at" in run.output
+
+        for fresh in (("--fresh", "--state", str(tmp_path / "state")), ("--state", str(tmp_path / "other"))):
+            told = _fails(*arguments, *fresh, state=tmp_path / "state", env=env)
+            assert f"Kafka at {kafka.bootstrap_servers} holds the records of another installation" in told
+        with_our_kafka = {"SOLYX_DATABASE_URL": postgres_url}
+        told = _fails(*arguments, state=tmp_path / "other", env=with_our_kafka)
+        assert "the database in SOLYX_DATABASE_URL holds the jobs of another installation" in told
 
 
-def _fails(*arguments: str, state: Path) -> str:
+def test_an_existing_kafka_or_database_that_does_not_answer_is_told_with_a_cure(tmp_path: Path) -> None:
+    away = {"SOLYX_DATABASE_URL": "postgresql+asyncpg://solyx:secret@127.0.0.1:9/solyx"}
+    told = _fails(state=tmp_path, env=away)
+    assert "the database in SOLYX_DATABASE_URL is not usable" in told
+    assert "secret" not in told
+    told = _fails(state=tmp_path, env={"SOLYX_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"})
+    assert "Kafka at 127.0.0.1:9 is not usable" in told
+
+
+def _fails(*arguments: str, state: Path, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(
         [sys.executable, str(ROOT / "run"), "--state", str(state), "--for", "1", *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env=os.environ | (env or {}),
         check=False,
         timeout=READY_S,
     )

@@ -43,6 +43,7 @@ def test_an_existing_broker_and_database_come_from_the_environment() -> None:
         (["--replicas", "drm=many"], "'many' is no number of processes"),
         (["--replicas", "drm"], "no number of processes"),
         (["--replicas", "gateway=2"], "one port"),
+        (["--replicas", "collector=2"], "twice"),
         (["--report", "/nowhere/r.json"], "cannot be written"),
         (["--sped", "5"], "--sped"),
     ],
