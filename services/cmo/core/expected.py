@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import TYPE_CHECKING
 
 from services.cmo.core.ledger import SLOT_S, Demand
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _EXTENSION_SHARE = 0.1  # a run that outlasts its estimate is expected to take a tenth of it more, at least an hour
 _USE_SHARE = 0.2  # of the reaction time: how often, at most, the use of a run that is late or long is written down anew
+_AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at again after this share of the stuck time
 _NEXT = "/next"  # suffix of the key under which room is held for a job that is being moved
 
 
@@ -74,7 +76,14 @@ class ExpectedUse:
             self._timers.set(end_s, Due.USE, job.job_id, job.revision)
         else:
             self._timers.set(start_s + self._again_s(spec), Due.USE, job.job_id, job.revision)
-            self._timers.set(start_s + self.stuck_s, Due.STUCK, job.job_id, job.revision)
+            self.watch_for_stuck(job, now_s)
+
+    def watch_for_stuck(self, job: Job, now_s: float) -> None:
+        """Look at fixed times after its start, so that a recovered core looks when the one before it would have."""
+        start_s = now_s if job.start_at is None else job.start_at.timestamp()
+        first_s, every_s = start_s + self.stuck_s, _AGAIN_SHARE * self.stuck_s
+        again_s = first_s if first_s > now_s else first_s + (floor((now_s - first_s) / every_s) + 1) * every_s
+        self._timers.set(again_s, Due.STUCK, job.job_id, job.revision)
 
     def commit(self, job: Job, spec: JobSpec, site: Site, stretches: tuple[Stretch, ...], now_s: float) -> float:
         """Write these hours down instead of what was; returns when the run should end."""

@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 # Whether it goes after others because of a soft budget, then highest priority first, then the oldest; the job.
 Turn: TypeAlias = tuple[bool, int, float, str]
 
-_AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at again after this share of the stuck time
-
 
 class CmoCore:
     """State and decisions of one federation (an independent pool of sites)."""
@@ -321,7 +319,7 @@ class CmoCore:
         name = self._placer.has_room_elsewhere(job, spec, now)
         now_s = now.timestamp()
         if name is None:
-            self._timers.set(now_s + _AGAIN_SHARE * self._use.stuck_s, Due.STUCK, job.job_id, job.revision)
+            self._use.watch_for_stuck(job, now_s)
             return
         self._withdraw(job, spec, WithdrawalReason.STUCK, now, decisions)
         site = self._sites.by_name[name]

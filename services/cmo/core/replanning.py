@@ -47,6 +47,8 @@ class Replanner:
 
     def due(self, now_s: float) -> bool:
         """Something is left over, or an hour has begun, prices came in, or a site changed, since all were looked at."""
+        if self._seen is None:  # a recovered core takes over the plan that its predecessor had looked at
+            self._seen = self._state(now_s)
         return bool(self._pending) or self._seen != self._state(now_s)
 
     def _state(self, now_s: float) -> tuple[int, int, int]:
