@@ -58,7 +58,7 @@ class Gateway:
 
         self.engine = make_engine(url, pool_size=settings.database_pool)
         self.tenants = TenantStore(self.engine)
-        self.relay = Relay(bus, settings)
+        self.relay = Relay(bus, settings, clock)
         self.projector = Projector(bus, settings)
         self.relay_worker = Worker(self.relay, url, self._on_failure)
         self.projector_worker = Worker(self.projector, url, self._on_failure)

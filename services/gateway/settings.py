@@ -17,6 +17,7 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     jobs_burst: float = 100_000.0
     key_cache_s: float = 2.0  # a revoked key works at most this long on other replicas
     idempotency_hours: float = 24.0  # how long an Idempotency-Key is remembered
+    retention_days: float = 30.0  # a job leaves the read model and `jobs` so long after its end; 0: never
     relay_batch: int = 5_000
     projector_batch: int = 10_000
     projector_pause_s: float = 0.05  # between two batches: several changes of a job become one

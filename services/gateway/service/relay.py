@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
 
+from services.gateway.service.retention import Retention
 from services.gateway.store import outbox
 from services.gateway.store.jobs import OUTBOX_CHANNEL
 from services.gateway.store.schema import RELAY_LOCK
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from services.gateway.settings import GatewaySettings
     from services.gateway.store.outbox import OutboxRow, Position
     from solyx.bus.port import Bus, Publisher
+    from solyx.clock import Clock
 
 log = get_logger()
 
@@ -66,8 +68,8 @@ class Relay:
     name = "relay"
     lock = RELAY_LOCK
 
-    def __init__(self, bus: Bus, settings: GatewaySettings) -> None:
-        self._bus, self._settings = bus, settings
+    def __init__(self, bus: Bus, settings: GatewaySettings, clock: Clock) -> None:
+        self._bus, self._settings, self._clock = bus, settings, clock
         self.oldest_s = 0.0  # age of the oldest unpublished row, as last measured
         self._measured_at = self._forgot_at = -FORGET_EVERY_S
 
@@ -77,6 +79,7 @@ class Relay:
         await connection.execute("SET synchronous_commit = off")
         await connection.add_listener(OUTBOX_CHANNEL, lambda *_: worker.wake())
         publisher = self._bus.publisher(name="gateway-relay")
+        retention = Retention(self._settings.retention_days, self._clock)
         after = outbox.BEGINNING
         try:
             worker.state = "leading"
@@ -84,6 +87,7 @@ class Relay:
             while not worker.stopping:
                 position = await self._turn(connection, publisher, after)
                 await self._keep_house(connection)
+                await retention.turn(connection, publisher)
                 if position is not None:
                     after = position
                     continue

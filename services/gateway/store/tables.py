@@ -80,6 +80,7 @@ JOBS = Table(
     Column("cancel_requested_at", _TIME),
     Index("jobs_tenant_id", "tenant", "id"),
     Index("jobs_state_id", "state", "id"),
+    Index("jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
 )
 IDEMPOTENCY_KEYS = Table(
     "idempotency_keys",
