@@ -171,7 +171,7 @@ def show_grid(grid: Grid, *, as_json: bool) -> None:
         if response is not None:
             done = f"{response.suspended}/{response.migrated}/{response.delayed}/{response.stopped}"
             watts = (response.baseline_w, response.now_w, response.mean_w)
-            figures = (*(number(_kw(w), 1) for w in watts), done, response.protected_deadlines_missed, response.reason)
+            figures = (*(number(_kw(w), 1) for w in watts), done, response.protected_deadlines_missed, response.detail)
         cap = number(event.power_cap_w / 1000, 1)
         rows.append((event.site, event.event_id, moment(event.start), moment(event.end), cap, status, *figures))
     print_table(
@@ -187,7 +187,7 @@ def show_grid(grid: Grid, *, as_json: bool) -> None:
             "mean kW",
             "suspended/moved/delayed/stopped",
             "missed",
-            "reason",
+            "detail",
         ),
         rows,
     )

@@ -23,8 +23,8 @@ class DemandResponseReported(Event, frozen=True, kw_only=True):
     start: Time
     end: Time
     power_cap_w: NonNegative
-    status: ResponseStatus  # short: the ask cannot be met, or is not met now; `reason` says why
-    reason: str = ""
+    status: ResponseStatus  # short: the ask cannot be met, or is not met now; `detail` says why
+    detail: str = ""  # in words
     baseline_w: NonNegative = 0.0  # when shedding was first planned: what ran then
     planned_w: NonNegative = 0.0  # what the plan leaves at most
     now_w: NonNegative = 0.0

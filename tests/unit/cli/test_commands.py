@@ -238,7 +238,7 @@ def test_sites_show_capacity_price_and_carbon(solyx: Solyx, gateway: Any) -> Non
 def test_the_grid_shows_the_ask_and_what_is_delivered(solyx: Solyx, gateway: Any) -> None:
     window = {"event_id": "dr-7", "site": "north", "start": AT, "end": AT, "power_cap_w": 45000}
     event = window | {"announced_at": AT}
-    response = window | {"status": "short", "reason": "only protected work is left", "now_w": 47500, "reported_at": AT}
+    response = window | {"status": "short", "detail": "only protected work is left", "now_w": 47500, "reported_at": AT}
     gateway.on("GET", "/v1/grid", {"now": AT, "events": [{"event": event, "response": response}, {"event": event}]})
     shown = " ".join(solyx("grid").out.split())
     for word in ("north", "dr-7", "45.0", "47.5", "short", "announced"):
