@@ -180,7 +180,7 @@ class Job:
     @property
     def avoid(self) -> str | None:
         """The site that the next placement should not be at if there is another: it was stuck there, or refused."""
-        if self.withdrawn == self.revision and self.withdrawal in (WithdrawalReason.STUCK, WithdrawalReason.GRID_EVENT):
+        if self.withdrawn == self.revision and self.withdrawal is WithdrawalReason.STUCK:
             return self.site
         if self.end == "failed" and self.report is not None and self.report.reason is WorkloadReason.REJECTED:
             return self.site

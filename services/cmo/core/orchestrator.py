@@ -18,6 +18,7 @@ from services.cmo.core.ledger import SLOT_S, Ledger
 from services.cmo.core.lengths import Lengths
 from services.cmo.core.outlook import Outlook
 from services.cmo.core.placing import Placer
+from services.cmo.core.relief import Relief
 from services.cmo.core.replanning import Replanner
 from services.cmo.core.sites import Sites
 from services.cmo.core.timers import Due, Timers
@@ -25,6 +26,7 @@ from services.cmo.model import Choice, Policy, Refuse, Wait
 from solyx.events import (
     NOWHERE,
     BudgetSet,
+    DemandResponseReported,
     EnergySeriesPublished,
     FinishReason,
     ForecastIssued,
@@ -43,6 +45,7 @@ from solyx.events import (
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from services.cmo.core.relief import Answer
     from solyx.events import Event, JobSpec
     from solyx.events.placement import JobOutcome
 
@@ -61,6 +64,7 @@ class CmoCore:
         self._accounts = Accounts(self._sites, self._outlook)
         self._use = ExpectedUse(self._policy, self._sites, self._ledger, self._placer, self._timers, self._accounts)
         self._replanner = Replanner(self._policy, self._sites, self._ledger, self._outlook, self._placer, self._use)
+        self._relief = Relief(self._policy, self._sites, self._ledger, self._placer, self._use)
         self._jobs: dict[str, Job] = {}
         self._finished: set[str] = set()
         self._grid: dict[tuple[str, str], GridEventAnnounced] = {}
@@ -94,7 +98,10 @@ class CmoCore:
                 known = self._grid.get((event.site, event.event_id))
                 if known is None or event.announced_at >= known.announced_at:
                     self._grid[event.site, event.event_id] = event
+                    self._relief.announce(event)
                     self._inventory_changed = True
+            case DemandResponseReported():
+                self._relief.recall(event)
             case BudgetSet():
                 self._accounts.budgets.set(event)
             case EnergySeriesPublished():
@@ -152,13 +159,32 @@ class CmoCore:
         self._reconsider(now_s)
         for job_id in self._accounts.budgets.freed(now):
             self._enqueue(self._jobs[job_id])
-        # 5. Placements that are better taken back.
+        # 5. Work that makes room for the grid, and what comes back afterwards.
+        over = self._make_room(now, decisions)
+        # 6. Placements that are better taken back.
         if self._replanner.due(now_s):
             self._replan(now, decisions)
-        # 6. Placements.
+        # 7. Placements.
         if self._sites.all:
             self._place_batch(now, decisions)
+        decisions.extend(self._relief.reports(self._jobs, over, now))
         return decisions
+
+    def _make_room(self, now: datetime, decisions: list[Event]) -> list[Answer]:
+        """The answers to the grid that came to their end."""
+
+        def take_back(job: Job, spec: JobSpec, instead: Choice | None) -> None:
+            self.take_back(job, spec, WithdrawalReason.GRID_EVENT, instead, now, decisions)
+
+        over = self._relief.act(self._jobs, now, take_back)
+        if over:
+            self._take_over_inventory(now.timestamp())  # their caps hold no more
+        for job in self._relief.coming_back(self._jobs, now.timestamp()):
+            assert job.spec is not None
+            found = self._replanner.better(job, job.spec, now)
+            if found is not None:
+                self.take_back(job, job.spec, *found, now, decisions)
+        return over
 
     def _take_over_inventory(self, now_s: float) -> None:
         self._inventory_changed = False
@@ -388,6 +414,7 @@ class CmoCore:
 
     def _place(self, job: Job, spec: JobSpec, choice: Choice, now: datetime, decisions: list[Event]) -> None:
         assert job.submitted_at is not None
+        choice = self._relief.in_turn(job, choice)
         runs = self._accounts.runs(job, spec)
         placement = JobPlaced(
             job_id=job.job_id,

@@ -291,7 +291,8 @@ class Placer:
             site = int(np.where(candidates, room.load(), inf).argmin())
             bound_by += "; capacity: no feasible site has room, waits in the site's queue"
         stretches = ((self._now_s, length_s),)
-        return self._choice(job, spec, kind, site, stretches, PlacementReason.NO_FORECAST, bound_by)
+        choice = self._choice(job, spec, kind, site, stretches, PlacementReason.NO_FORECAST, bound_by)
+        return replace(choice, queued=not fits.any())
 
     def _choice(
         self,

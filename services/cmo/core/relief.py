@@ -1,0 +1,337 @@
+"""How sites answer the grid: work makes room before a window begins, nothing starts above the cap, and what was delivered is told.
+
+From ``lead`` before a window (the time that other services need, and the longest grace of what runs there) until its end every decision
+looks at what runs and is about to start at the site; whatever is above the cap is shed (`shedding.py`). A job that makes room is taken
+back and placed anew by the rules for all placements: elsewhere, if that costs less than to wait, or here after the window. When the window
+is over the work comes back over ``RAMP_S``, the most valuable first, so that the grid does not see it return at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from heapq import heappop, heappush
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+from services.cmo.core.shedding import Load, Shed, Step, shed
+from services.cmo.model import Choice
+from solyx.energy import cores_of, gpus_of
+from solyx.events import DemandResponseReported
+
+if TYPE_CHECKING:
+    from services.cmo.core.expected import ExpectedUse
+    from services.cmo.core.jobs import Job
+    from services.cmo.core.ledger import Ledger
+    from services.cmo.core.placing import Placer
+    from services.cmo.core.sites import Site, Sites
+    from services.cmo.model import Policy
+    from solyx.events import GridEventAnnounced, JobSpec
+    from solyx.events.response import ResponseStatus
+
+RAMP_S = 300.0
+"""Over which suspended work comes back."""
+TO_CAP_S = 30.0
+"""After a window's start the power is at its cap (the span of the goal; the peak is taken from there on)."""
+REPORT_EVERY_S = 300.0
+LOOK_EVERY_S = 60.0  # at a site whose window is to come: the grace of what runs there, and with it the lead, changes
+_TOLERANCE_W = 1.0
+
+
+class TakeBack(Protocol):
+    """Takes a placement back for the grid's sake; the room at ``instead`` is held meanwhile."""
+
+    def __call__(self, job: Job, spec: JobSpec, instead: Choice | None) -> None: ...
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one site does about one event."""
+
+    event: GridEventAnnounced
+    status: ResponseStatus = "planned"
+    detail: str = ""
+    baseline_w: float = 0.0
+    planned_w: float = 0.0
+    now_w: float = 0.0
+    mean_w: float | None = None  # over the window, up to `measured_s`
+    peak_w: float | None = None
+    measured_s: float = 0.0
+    capped_at: datetime | None = None
+    counts: dict[str, int] = field(default_factory=dict[str, int])  # suspended, migrated, delayed, stopped, missed
+    made_room_w: dict[str, float] = field(default_factory=dict[str, float])  # by job
+    back_w: float = 0.0  # of it, what was planned to come back
+    deadlines_s: dict[str, float] = field(default_factory=dict[str, float])  # of protected work that was delayed
+    told: tuple[str, str] | None = None
+    told_s: float = -inf
+
+    @property
+    def start_s(self) -> float:
+        """When the window begins."""
+        return self.event.start.timestamp()
+
+    @property
+    def end_s(self) -> float:
+        """When it is over."""
+        return self.event.end.timestamp()
+
+    def measure(self, now_w: float, now_s: float) -> None:
+        """Up to now the power was what it was at the last look; from now on it is ``now_w``."""
+        since_s, until_s = max(self.measured_s, self.start_s), min(now_s, self.end_s)
+        if until_s > since_s:
+            before_s = since_s - self.start_s
+            self.mean_w = ((self.mean_w or 0.0) * before_s + self.now_w * (until_s - since_s)) / (
+                until_s - self.start_s
+            )
+            if until_s > self.start_s + TO_CAP_S:
+                self.peak_w = max(self.peak_w or 0.0, self.now_w)
+        self.measured_s, self.now_w = now_s, now_w
+        if now_w > self.event.power_cap_w + _TOLERANCE_W:
+            self.capped_at = None
+        elif self.capped_at is None:
+            self.capped_at = datetime.fromtimestamp(now_s, UTC)
+
+    def report(self, now: datetime) -> DemandResponseReported:
+        """As it is told."""
+        event, counts = self.event, self.counts
+        return DemandResponseReported(
+            event_id=event.event_id,
+            site=event.site,
+            start=event.start,
+            end=event.end,
+            power_cap_w=event.power_cap_w,
+            status=self.status,
+            detail=self.detail,
+            baseline_w=self.baseline_w,
+            planned_w=self.planned_w,
+            now_w=self.now_w,
+            mean_w=self.mean_w,
+            peak_w=self.peak_w,
+            capped_at=self.capped_at,
+            suspended=counts.get("suspended", 0),
+            migrated=counts.get("migrated", 0),
+            delayed=counts.get("delayed", 0),
+            stopped=counts.get("stopped", 0),
+            protected_deadlines_missed=counts.get("missed", 0),
+            reported_at=now,
+        )
+
+
+class Relief:
+    """The answers to all events that are to come or under way."""
+
+    def __init__(self, policy: Policy, sites: Sites, ledger: Ledger, placer: Placer, use: ExpectedUse) -> None:
+        self._policy, self._sites, self._ledger, self._placer, self._use = policy, sites, ledger, placer, use
+        self._answers: dict[tuple[str, str], Answer] = {}
+        self._told: dict[tuple[str, str], DemandResponseReported] = {}  # by an earlier life, or another replica
+        self._over: set[tuple[str, str]] = set()
+        self._coming_back: list[tuple[float, str]] = []  # when, job
+        self._due_s = inf  # nothing is to be done before
+
+    def announce(self, event: GridEventAnnounced) -> None:
+        """Take over an event, its change or its cancellation."""
+        key = (event.site, event.event_id)
+        self._due_s = -inf
+        answer = self._answers.get(key)
+        if answer is not None:
+            answer.event = event
+        elif event.status == "announced" and key not in self._over:
+            self._answers[key] = self._remembered(Answer(event))
+
+    def recall(self, told: DemandResponseReported) -> None:
+        """What was told before this life."""
+        key = (told.site, told.event_id)
+        self._told[key] = told
+        if told.status in ("ended", "cancelled"):
+            self._over.add(key)
+            self._answers.pop(key, None)
+        elif key in self._answers:
+            self._remembered(self._answers[key])
+
+    def _remembered(self, answer: Answer) -> Answer:
+        told = self._told.pop((answer.event.site, answer.event.event_id), None)
+        if told is not None:
+            answer.status, answer.detail, answer.told = told.status, told.detail, (told.status, told.detail)
+            answer.told_s = answer.measured_s = told.reported_at.timestamp()
+            answer.baseline_w, answer.planned_w, answer.now_w = told.baseline_w, told.planned_w, told.now_w
+            answer.mean_w, answer.peak_w, answer.capped_at = told.mean_w, told.peak_w, told.capped_at
+            names = ("suspended", "migrated", "delayed", "stopped")
+            answer.counts = {name: getattr(told, name) for name in names} | {"missed": told.protected_deadlines_missed}
+        return answer
+
+    # Who makes room --------------------------------------------------------------------------------------------------
+
+    def act(self, jobs: dict[str, Job], now: datetime, take_back: TakeBack) -> list[Answer]:
+        """Shed what is above the caps; the answers that came to their end, whose caps hold no more.
+
+        Every window that is near or open is looked at in every decision: work starts, ends and outlasts its estimate at any time.
+        """
+        now_s, over = now.timestamp(), []
+        if now_s < self._due_s:
+            return []
+        self._due_s = inf
+        for key, answer in list(self._answers.items()):
+            site = self._sites.by_name.get(answer.event.site)
+            if answer.event.status == "cancelled" or now_s >= answer.end_s:
+                self._close(answer, jobs, now_s)
+                over.append(answer)
+                self._over.add(key)
+                del self._answers[key]
+            elif site is not None:
+                self._look_at(answer, site, jobs, now, take_back)
+        return over
+
+    def _look_at(self, answer: Answer, site: Site, jobs: dict[str, Job], now: datetime, take_back: TakeBack) -> None:
+        now_s = now.timestamp()
+        here = [job for job_id in self._use.at_site(site.name) if (job := jobs.get(job_id)) is not None]
+        lead_s = self._policy.reaction_s + max((job.spec.grace_period_s for job in here if job.spec), default=0.0)
+        begin_s = answer.start_s - lead_s
+        loads = [load for job in here if (load := self._load(job, site, answer.end_s, now, lead_s)) is not None]
+        plan = shed(loads, answer.event.power_cap_w - site.idle_w)
+        answer.planned_w = site.idle_w + plan.left_w
+        if now_s >= begin_s:
+            for job_id, step in plan.steps:
+                self._make_room(answer, jobs[job_id], step, site, now, take_back)
+        now_w = self._power_w(here, site)
+        if now_s < begin_s or answer.baseline_w == 0.0:
+            answer.baseline_w = now_w
+        answer.measure(now_w, now_s)
+        self._judge(answer, plan, now_s)
+        self._due_s = min(self._due_s, min(begin_s, now_s + LOOK_EVERY_S) if now_s < begin_s else -inf)
+
+    def _power_w(self, here: list[Job], site: Site) -> float:
+        """What runs takes now, and the idle floor."""
+        running = (_dynamic_w(job.spec, site) for job in here if job.spec is not None and job.live and job.started)
+        return site.idle_w + sum(running)
+
+    def _load(self, job: Job, site: Site, end_s: float, now: datetime, lead_s: float) -> Load | None:
+        """What a job takes, if it runs or is about to start and was not taken back."""
+        spec, now_s = job.spec, now.timestamp()
+        if spec is None or not job.live or job.withdrawn >= job.revision:
+            return None
+        if not job.started and job.start_at is not None and job.start_at.timestamp() > now_s + lead_s:
+            return None
+        done_s = self._done_s(job, spec, now_s)
+        left_s = self._placer.left_s(job, spec, done_s)
+        slack_s = inf
+        if spec.deadline is not None:
+            slack_s = spec.deadline.timestamp() - left_s - now_s
+        elif spec.max_delay_s is not None and not job.started and job.submitted_at is not None:
+            slack_s = job.submitted_at.timestamp() + spec.max_delay_s - now_s
+        waits = now_s + slack_s >= end_s + RAMP_S
+        ran_s = max(0.0, now_s - job.run_began_at.timestamp()) if job.run_began_at is not None else 0.0
+        return Load(
+            job_id=job.job_id,
+            power_w=_dynamic_w(spec, site),
+            priority=spec.priority,
+            running=job.started,
+            suspendable=spec.suspendable,
+            preemptible=spec.preemptible,
+            keeps_deadline=waits or (slack_s >= 0.0 and self._placer.has_room_elsewhere(job, spec, now) is not None),
+            slack_s=slack_s,
+            lost_s=self._policy.restart_s if spec.suspendable else ran_s,
+        )
+
+    def _done_s(self, job: Job, spec: JobSpec, now_s: float) -> float:
+        """The work that is kept when it stops now."""
+        if job.run_began_at is None:
+            return job.progress_s
+        if not spec.suspendable:
+            return 0.0
+        lost_s = self._policy.restart_s if job.progress_s else 0.0
+        return job.progress_s + max(0.0, now_s - job.run_began_at.timestamp() - lost_s)
+
+    def _make_room(self, answer: Answer, job: Job, step: Step, site: Site, now: datetime, take_back: TakeBack) -> None:
+        spec = job.spec
+        assert spec is not None
+        self._ledger.release(job.job_id)  # its own hours are no reason why there is no room for it later
+        chosen = self._placer.choose(job, spec, now, done_s=self._done_s(job, spec, now.timestamp()))
+        instead = chosen if isinstance(chosen, Choice) and not chosen.queued else None
+        moves = instead is not None and instead.site != site.name
+        name = {Step.DELAY: "delayed", Step.STOP: "stopped"}.get(step, "migrated" if moves else "suspended")
+        answer.counts[name] = answer.counts.get(name, 0) + 1
+        if not moves:
+            answer.made_room_w[job.job_id] = _dynamic_w(spec, site)
+        if spec.deadline is not None and not spec.suspendable and not spec.preemptible:
+            answer.deadlines_s[job.job_id] = spec.deadline.timestamp()
+        take_back(job, spec, instead)
+
+    # What is told ----------------------------------------------------------------------------------------------------
+
+    def _judge(self, answer: Answer, plan: Shed, now_s: float) -> None:
+        """Active or short, and why."""
+        cap_w, late_s = answer.event.power_cap_w, TO_CAP_S + self._policy.reaction_s
+        answer.detail = ""
+        if plan.short_w > _TOLERANCE_W:
+            answer.detail = plan.reason
+        elif answer.now_w > cap_w + _TOLERANCE_W and now_s >= answer.start_s + late_s:
+            answer.detail = "work that was told to stop still runs"
+        if now_s >= answer.start_s:
+            answer.status = "short" if answer.detail else "active"
+
+    def _close(self, answer: Answer, jobs: dict[str, Job], now_s: float) -> None:
+        """Its time is over: what it delivered is final, and what made room comes back."""
+        answer.measure(answer.now_w, now_s)
+        answer.status = "cancelled" if answer.event.status == "cancelled" else "ended"
+        cap_w, peak_w = answer.event.power_cap_w, answer.peak_w
+        answer.detail = ""
+        if answer.status == "ended" and peak_w is not None and peak_w > cap_w + _TOLERANCE_W:
+            answer.detail = f"the power was up to {peak_w - cap_w:.0f} W above the cap"
+        total_w, back_w = sum(answer.made_room_w.values()), 0.0
+        waiting = [job for job_id in answer.made_room_w if (job := jobs.get(job_id)) is not None]
+        for job in sorted(waiting, key=lambda job: (-job.spec.priority if job.spec else 0, job.job_id)):
+            heappush(self._coming_back, (now_s + RAMP_S * back_w / total_w, job.job_id))
+            back_w += answer.made_room_w[job.job_id]
+
+    def coming_back(self, jobs: dict[str, Job], now_s: float) -> list[Job]:
+        """Jobs that made room and whose turn to come back has come, if they are planned for later."""
+        back: list[Job] = []
+        while self._coming_back and self._coming_back[0][0] <= now_s:
+            job = jobs.get(heappop(self._coming_back)[1])
+            if job is not None and job.live and not job.started and job.withdrawn < job.revision:
+                back.append(job)
+        return back
+
+    def in_turn(self, job: Job, choice: Choice) -> Choice:
+        """The choice, moved so that nothing starts under a cap in a queue, nor all at once when the window is over."""
+        for answer in self._answers.values():
+            if answer.event.site != choice.site or answer.event.status == "cancelled":
+                continue
+            start_s = choice.start_at.timestamp()
+            if choice.queued and answer.start_s - self._policy.reaction_s <= start_s < answer.end_s:
+                choice = _from(choice, answer.end_s)
+                start_s = answer.end_s
+            if job.job_id in answer.made_room_w and answer.end_s <= start_s < answer.end_s + RAMP_S:
+                total_w = sum(answer.made_room_w.values())
+                choice = _from(choice, start_s + RAMP_S * min(1.0, answer.back_w / total_w))
+                answer.back_w += answer.made_room_w[job.job_id]
+        return choice
+
+    def reports(self, jobs: dict[str, Job], over: list[Answer], now: datetime) -> list[DemandResponseReported]:
+        """What has changed, and what is told from time to time."""
+        now_s = now.timestamp()
+        reports: list[DemandResponseReported] = []
+        for answer in [*self._answers.values(), *over]:
+            if answer.event.site not in self._sites.by_name:
+                continue
+            missed = [one for one, deadline_s in answer.deadlines_s.items() if deadline_s < now_s and one in jobs]
+            for job_id in missed:
+                del answer.deadlines_s[job_id]
+                answer.counts["missed"] = answer.counts.get("missed", 0) + 1
+            changed = answer.told != (answer.status, answer.detail)
+            open_now = answer.start_s <= now_s < answer.end_s
+            if changed or (open_now and now_s >= answer.told_s + REPORT_EVERY_S):
+                answer.told, answer.told_s = (answer.status, answer.detail), now_s
+                reports.append(answer.report(now))
+        return reports
+
+
+def _from(choice: Choice, start_s: float) -> Choice:
+    """The same run, begun later."""
+    later_s = start_s - choice.stretches[0][0]
+    stretches = tuple((begin_s + later_s, length_s) for begin_s, length_s in choice.stretches)
+    return replace(choice, start_at=datetime.fromtimestamp(start_s, UTC), stretches=stretches)
+
+
+def _dynamic_w(spec: JobSpec, site: Site) -> float:
+    return site.power.dynamic_w(cores=cores_of(spec), gpus=gpus_of(spec))
