@@ -179,11 +179,7 @@ class CmoCore:
         over = self._relief.act(self._jobs, now, take_back)
         if over:
             self._take_over_inventory(now.timestamp())  # their caps hold no more
-        for job in self._relief.coming_back(self._jobs, now.timestamp()):
-            assert job.spec is not None
-            found = self._replanner.better(job, job.spec, now)
-            if found is not None:
-                self.take_back(job, job.spec, *found, now, decisions)
+        self._relief.come_back(self._jobs, now, take_back)
         return over
 
     def _take_over_inventory(self, now_s: float) -> None:
@@ -414,7 +410,7 @@ class CmoCore:
 
     def _place(self, job: Job, spec: JobSpec, choice: Choice, now: datetime, decisions: list[Event]) -> None:
         assert job.submitted_at is not None
-        choice = self._relief.in_turn(job, choice)
+        choice = self._relief.in_turn(job, spec, choice, now)
         runs = self._accounts.runs(job, spec)
         placement = JobPlaced(
             job_id=job.job_id,

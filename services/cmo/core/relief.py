@@ -8,8 +8,9 @@ is over the work comes back over ``RAMP_S``, the most valuable first, so that th
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Protocol
@@ -36,6 +37,7 @@ TO_CAP_S = 30.0
 REPORT_EVERY_S = 300.0
 LOOK_EVERY_S = 60.0  # at a site whose window is to come: the grace of what runs there, and with it the lead, changes
 _TOLERANCE_W = 1.0
+_SOONER = timedelta(minutes=1)
 
 
 class TakeBack(Protocol):
@@ -58,7 +60,10 @@ class Answer:
     peak_w: float | None = None
     measured_s: float = 0.0
     capped_at: datetime | None = None
-    counts: dict[str, int] = field(default_factory=dict[str, int])  # suspended, migrated, delayed, stopped, missed
+    lead_s: float = 0.0  # the time that others need to make room
+    did: dict[str, str] = field(default_factory=dict[str, str])  # by job: suspended, migrated, delayed, stopped
+    before: dict[str, int] = field(default_factory=dict[str, int])  # the same, counted by an earlier life
+    missed: int = 0
     made_room_w: dict[str, float] = field(default_factory=dict[str, float])  # by job
     back_w: float = 0.0  # of it, what was planned to come back
     deadlines_s: dict[str, float] = field(default_factory=dict[str, float])  # of protected work that was delayed
@@ -93,7 +98,7 @@ class Answer:
 
     def report(self, now: datetime) -> DemandResponseReported:
         """As it is told."""
-        event, counts = self.event, self.counts
+        event, counts = self.event, Counter(self.did.values()) + Counter(self.before)
         return DemandResponseReported(
             event_id=event.event_id,
             site=event.site,
@@ -108,11 +113,11 @@ class Answer:
             mean_w=self.mean_w,
             peak_w=self.peak_w,
             capped_at=self.capped_at,
-            suspended=counts.get("suspended", 0),
-            migrated=counts.get("migrated", 0),
-            delayed=counts.get("delayed", 0),
-            stopped=counts.get("stopped", 0),
-            protected_deadlines_missed=counts.get("missed", 0),
+            suspended=counts["suspended"],
+            migrated=counts["migrated"],
+            delayed=counts["delayed"],
+            stopped=counts["stopped"],
+            protected_deadlines_missed=self.missed,
             reported_at=now,
         )
 
@@ -156,7 +161,7 @@ class Relief:
             answer.baseline_w, answer.planned_w, answer.now_w = told.baseline_w, told.planned_w, told.now_w
             answer.mean_w, answer.peak_w, answer.capped_at = told.mean_w, told.peak_w, told.capped_at
             names = ("suspended", "migrated", "delayed", "stopped")
-            answer.counts = {name: getattr(told, name) for name in names} | {"missed": told.protected_deadlines_missed}
+            answer.before, answer.missed = {one: getattr(told, one) for one in names}, told.protected_deadlines_missed
         return answer
 
     # Who makes room --------------------------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ class Relief:
         now_s = now.timestamp()
         here = [job for job_id in self._use.at_site(site.name) if (job := jobs.get(job_id)) is not None]
         lead_s = self._policy.reaction_s + max((job.spec.grace_period_s for job in here if job.spec), default=0.0)
-        begin_s = answer.start_s - lead_s
+        begin_s, answer.lead_s = answer.start_s - lead_s, lead_s
         loads = [load for job in here if (load := self._load(job, site, answer.end_s, now, lead_s)) is not None]
         plan = shed(loads, answer.event.power_cap_w - site.idle_w)
         answer.planned_w = site.idle_w + plan.left_w
@@ -213,11 +218,7 @@ class Relief:
             return None
         done_s = self._done_s(job, spec, now_s)
         left_s = self._placer.left_s(job, spec, done_s)
-        slack_s = inf
-        if spec.deadline is not None:
-            slack_s = spec.deadline.timestamp() - left_s - now_s
-        elif spec.max_delay_s is not None and not job.started and job.submitted_at is not None:
-            slack_s = job.submitted_at.timestamp() + spec.max_delay_s - now_s
+        slack_s = self._slack_s(job, spec, left_s, now_s)
         waits = now_s + slack_s >= end_s + RAMP_S
         ran_s = max(0.0, now_s - job.run_began_at.timestamp()) if job.run_began_at is not None else 0.0
         return Load(
@@ -231,6 +232,14 @@ class Relief:
             slack_s=slack_s,
             lost_s=self._policy.restart_s if spec.suspendable else ran_s,
         )
+
+    def _slack_s(self, job: Job, spec: JobSpec, left_s: float, now_s: float) -> float:
+        """How much later than now it may begin what is left; infinite without a limit."""
+        if spec.deadline is not None:
+            return spec.deadline.timestamp() - left_s - now_s
+        if spec.max_delay_s is not None and job.run_began_at is None and job.submitted_at is not None:
+            return job.submitted_at.timestamp() + spec.max_delay_s - now_s
+        return inf
 
     def _done_s(self, job: Job, spec: JobSpec, now_s: float) -> float:
         """The work that is kept when it stops now."""
@@ -249,7 +258,7 @@ class Relief:
         instead = chosen if isinstance(chosen, Choice) and not chosen.queued else None
         moves = instead is not None and instead.site != site.name
         name = {Step.DELAY: "delayed", Step.STOP: "stopped"}.get(step, "migrated" if moves else "suspended")
-        answer.counts[name] = answer.counts.get(name, 0) + 1
+        answer.did[job.job_id] = name
         if not moves:
             answer.made_room_w[job.job_id] = _dynamic_w(spec, site)
         if spec.deadline is not None and not spec.suspendable and not spec.preemptible:
@@ -283,41 +292,69 @@ class Relief:
             heappush(self._coming_back, (now_s + RAMP_S * back_w / total_w, job.job_id))
             back_w += answer.made_room_w[job.job_id]
 
-    def coming_back(self, jobs: dict[str, Job], now_s: float) -> list[Job]:
-        """Jobs that made room and whose turn to come back has come, if they are planned for later."""
-        back: list[Job] = []
+    def come_back(self, jobs: dict[str, Job], now: datetime, take_back: TakeBack) -> None:
+        """Jobs that made room and whose turn to come back has come: those that may start earlier than was planned are placed anew."""
+        now_s = now.timestamp()
         while self._coming_back and self._coming_back[0][0] <= now_s:
             job = jobs.get(heappop(self._coming_back)[1])
-            if job is not None and job.live and not job.started and job.withdrawn < job.revision:
-                back.append(job)
-        return back
-
-    def in_turn(self, job: Job, choice: Choice) -> Choice:
-        """The choice, moved so that nothing starts under a cap in a queue, nor all at once when the window is over."""
-        for answer in self._answers.values():
-            if answer.event.site != choice.site or answer.event.status == "cancelled":
+            if job is None or job.spec is None or job.start_at is None or job.started:
                 continue
+            if not job.live or job.withdrawn >= job.revision or job.cancel_requested:
+                continue
+            self._ledger.release(job.job_id)
+            choice = self._placer.choose(job, job.spec, now)
+            earlier = isinstance(choice, Choice) and not choice.queued and choice.start_at < job.start_at - _SOONER
+            if earlier and isinstance(choice, Choice):
+                take_back(job, job.spec, choice)
+            else:
+                self._use.write_down(job, job.spec, now_s)
+
+    def in_turn(self, job: Job, spec: JobSpec, choice: Choice, now: datetime) -> Choice:
+        """The choice, moved so that nothing starts above a cap, nor all at once when the window is over."""
+        now_s = now.timestamp()
+        for answer in self._answers.values():
+            site = self._sites.by_name.get(choice.site)
+            if site is None or answer.event.site != choice.site or answer.event.status == "cancelled":
+                continue
+            choice = self._under_cap(answer, job, spec, site, choice, now_s)
             start_s = choice.start_at.timestamp()
-            if choice.queued and answer.start_s - self._policy.reaction_s <= start_s < answer.end_s:
-                choice = _from(choice, answer.end_s)
-                start_s = answer.end_s
             if job.job_id in answer.made_room_w and answer.end_s <= start_s < answer.end_s + RAMP_S:
                 total_w = sum(answer.made_room_w.values())
                 choice = _from(choice, start_s + RAMP_S * min(1.0, answer.back_w / total_w))
                 answer.back_w += answer.made_room_w[job.job_id]
         return choice
 
+    def _under_cap(self, answer: Answer, job: Job, spec: JobSpec, site: Site, choice: Choice, now_s: float) -> Choice:
+        """The ledger counts in hours: whether a start fits at this very moment is seen here.
+
+        One that does not waits for the end of the window; where its time limit does not allow that, for as long as others need to make
+        room, and they are told in the next decision.
+        """
+        start_s, lead_s = choice.start_at.timestamp(), answer.lead_s
+        if not (choice.queued or start_s <= now_s + lead_s) or not answer.start_s - lead_s <= start_s < answer.end_s:
+            return choice
+        more_w, cap_w = _dynamic_w(spec, site), answer.event.power_cap_w
+        if not choice.queued and answer.planned_w + more_w <= cap_w:
+            answer.planned_w += more_w
+            return choice if answer.now_w + more_w <= cap_w else _from(choice, max(start_s, now_s + lead_s))
+        if (
+            start_s + self._slack_s(job, spec, sum(length_s for _, length_s in choice.stretches), start_s)
+            >= answer.end_s
+        ):
+            return _from(choice, answer.end_s)
+        return _from(choice, max(start_s, now_s + lead_s))
+
     def reports(self, jobs: dict[str, Job], over: list[Answer], now: datetime) -> list[DemandResponseReported]:
         """What has changed, and what is told from time to time."""
         now_s = now.timestamp()
         reports: list[DemandResponseReported] = []
         for answer in [*self._answers.values(), *over]:
-            if answer.event.site not in self._sites.by_name:
+            if answer.event.site not in self._sites.by_name or (answer.told is None and answer.status == "cancelled"):
                 continue
             missed = [one for one, deadline_s in answer.deadlines_s.items() if deadline_s < now_s and one in jobs]
             for job_id in missed:
                 del answer.deadlines_s[job_id]
-                answer.counts["missed"] = answer.counts.get("missed", 0) + 1
+                answer.missed += 1
             changed = answer.told != (answer.status, answer.detail)
             open_now = answer.start_s <= now_s < answer.end_s
             if changed or (open_now and now_s >= answer.told_s + REPORT_EVERY_S):

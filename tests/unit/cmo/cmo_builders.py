@@ -120,6 +120,9 @@ def submitted(
     home=None,
     latency=None,
     tenant="t",
+    suspendable=False,
+    preemptible=False,
+    grace_s=30.0,
 ) -> JobSubmitted:
     spec = JobSpec(
         name=job_id,
@@ -134,6 +137,9 @@ def submitted(
         deadline=None if deadline is None else at(deadline),
         max_delay_s=None if max_delay is None else max_delay * 3600,
         priority=priority,
+        suspendable=suspendable,
+        preemptible=preemptible,
+        grace_period_s=grace_s,
         data=None if data is None else DataSet(size_bytes=data[0] * GIB, site=data[1]),
         allowed_sites=tuple(sites),
         home_site=home,

@@ -35,7 +35,7 @@ def test_nobody_is_disturbed_below_the_cap():
     [
         ({"priority": 1}, {"priority": 0}),
         ({"slack_s": 3600.0}, {"slack_s": inf}),
-        ({"cost_eur": 2.0}, {"lost_s": 60.0}),
+        ({"lost_s": 120.0}, {"lost_s": 60.0}),
         ({"keeps_deadline": False}, {"keeps_deadline": True}),
         ({"running": True}, {"running": False, "priority": 9}),
         ({"suspendable": False, "preemptible": True}, {"suspendable": True, "priority": 9}),

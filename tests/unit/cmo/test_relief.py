@@ -1,0 +1,186 @@
+"""How a site answers the grid: from the ask to the report, and back to normal."""
+
+import msgspec
+import pytest
+
+from solyx.events import DemandResponseReported, PlacementReason, WithdrawalReason, WorkloadReason
+from tests.unit.cmo.cmo_builders import (
+    at,
+    cap,
+    carbon,
+    core,
+    node,
+    only,
+    placements,
+    prices,
+    report,
+    site,
+    submitted,
+    withdrawals,
+)
+
+# One site: 100 W idle, 10 W a core, 8 cores; a second one only where a test says so.
+START, END = 2.0, 5.0
+S = 1 / 3600
+
+
+def world(*names):
+    return [
+        event for name in names for event in (site(name, node()), prices(name, *[50.0] * 120, start=-24), carbon(name))
+    ]
+
+
+def running(made, *jobs, hours=0.0):
+    """Place and start the jobs."""
+    for job in jobs:
+        made.fold(job)
+    placed = placements(made.decide(at(hours)))
+    for one in placed:
+        made.fold(report(one, "started", hours))
+    made.decide(at(hours))
+    return {one.job_id: one for one in placed}
+
+
+def responses(decisions) -> list[DemandResponseReported]:
+    return [one for one in decisions if isinstance(one, DemandResponseReported)]
+
+
+def stop(made, placed, hours, progress_h=0.0):
+    stopped = report(placed, "stopped", hours, reason=WorkloadReason.RELEASED)
+    made.fold(msgspec.structs.replace(stopped, progress_s=progress_h * 3600, started_at=at(0)))
+
+
+def suspendable(name, **more):
+    return submitted(name, cores=2, runs=10, suspendable=True, max_delay=24, **more)
+
+
+def protected(name, **more):
+    return submitted(name, cores=2, runs=10, **{"max_delay": 0, **more})
+
+
+def test_the_least_valuable_makes_room_just_before_the_window_and_comes_back_after_it():
+    made = core(*world("a"), reaction_s=10.0)
+    placed = running(made, suspendable("low"), suspendable("high", priority=1), protected("kept"))
+    made.fold(cap("a", 145, START, END))
+    (planned,) = responses(made.decide(at(0.1)))
+    assert (planned.status, planned.baseline_w, planned.planned_w) == ("planned", 160, 140)
+    assert not made.decide(at(START) - (at(41 * S) - at(0))), "too early: 10 s of reaction and 30 s of grace"
+
+    (withdrawn,) = withdrawals(made.decide(at(START - 40 * S)))
+    assert (withdrawn.job_id, withdrawn.reason) == ("low", WithdrawalReason.GRID_EVENT)
+    stop(made, placed["low"], START - 20 * S, progress_h=1.9)
+    again = only(placements(made.decide(at(START - 20 * S))))
+    assert (again.job_id, again.reason, again.progress_s) == ("low", PlacementReason.GRID_EVENT, 1.9 * 3600)
+    assert again.start_at >= at(END)
+
+    (active,) = responses(made.decide(at(START)))
+    assert (active.status, active.now_w, active.suspended) == ("active", 140, 1)
+    assert active.capped_at == at(START - 20 * S)
+    (ended,) = responses(made.decide(at(END)))
+    assert (ended.status, ended.mean_w, ended.peak_w, ended.protected_deadlines_missed) == ("ended", 140, 140, 0)
+
+
+def test_protected_work_stays_and_the_report_says_why_the_cap_is_not_reached():
+    made = core(*world("a"))
+    running(made, protected("p"), protected("q"))
+    made.fold(cap("a", 120, START, END))
+    made.decide(at(1))
+    decisions = made.decide(at(START + 60 * S))
+    assert not withdrawals(decisions)
+    (short,) = responses(decisions)
+    assert short.status == "short"
+    assert "2 running jobs may be neither suspended nor preempted" in short.detail
+
+
+def test_work_moves_where_that_costs_less_than_to_wait():
+    made = core(*world("a", "b"), delay_eur_per_job_h=1.0)
+    placed = running(made, suspendable("j", sites=()))
+    (name,) = {one.site for one in placed.values()}
+    other = "b" if name == "a" else "a"
+    made.fold(cap(name, 100, START, END))
+    made.decide(at(0.1))
+    assert withdrawals(made.decide(at(START)))
+    stop(made, placed["j"], START, progress_h=2)
+    decisions = made.decide(at(START + 10 * S))
+    assert only(placements(decisions)).site == other
+    (ended,) = responses(made.decide(at(END)))
+    assert (ended.migrated, ended.suspended) == (1, 0)
+
+
+def test_a_start_that_does_not_fit_under_the_cap_waits_for_the_end_of_the_window():
+    made = core(*world("a"))
+    running(made, protected("p"))
+    made.fold(cap("a", 125, START, END))
+    made.decide(at(START))
+    made.fold(submitted("late", hours=START + 0.5, cores=1, runs=0.1, max_delay=9))
+    assert only(placements(made.decide(at(START + 0.5)))).start_at >= at(END)
+
+
+def test_what_is_queued_at_the_site_is_taken_back_before_it_takes_the_room_of_what_stops():
+    made = core(*world("a"), reaction_s=10.0)
+    placed = running(made, *(suspendable(f"r{n}") for n in range(4)))
+    made.fold(submitted("queued", hours=0.5, cores=2, runs=1, max_delay=0.0, preemptible=True))
+    assert only(placements(made.decide(at(0.5)))).site == "a"
+    made.fold(cap("a", 145, START, END, announced=1))
+    made.decide(at(1))
+    taken = {one.job_id for one in withdrawals(made.decide(at(START - 40 * S)))}
+    assert "queued" in taken
+    assert len(taken - {"queued"}) == 2
+    assert placed
+
+
+def test_a_cancelled_event_lets_the_work_come_back():
+    made = core(*world("a"))
+    placed = running(made, suspendable("j"))
+    made.fold(cap("a", 100, START, END))
+    made.decide(at(1))
+    made.decide(at(START))
+    stop(made, placed["j"], START, progress_h=2)
+    waiting = only(placements(made.decide(at(START))))
+    assert waiting.start_at >= at(END)
+    made.fold(cap("a", 100, START, END, status="cancelled", announced=START))
+    decisions = made.decide(at(START + 0.25))
+    assert responses(decisions)[-1].status == "cancelled"
+    assert only(withdrawals(decisions)).job_id == "j", "it is taken back to be placed earlier"
+    made.fold(report(waiting, "stopped", START + 0.25, reason=WorkloadReason.RELEASED))
+    assert only(placements(made.decide(at(START + 0.25)))).start_at == at(START + 0.25)
+
+
+def test_a_changed_window_is_followed():
+    made = core(*world("a"))
+    running(made, suspendable("j"))
+    made.fold(cap("a", 100, START, END))
+    made.decide(at(1))
+    made.fold(cap("a", 100, 4.0, END, announced=1.5))
+    assert not withdrawals(made.decide(at(3)))
+    assert withdrawals(made.decide(at(4)))
+
+
+def test_a_restarted_core_tells_on_where_the_last_one_stopped():
+    made = core(*world("a"))
+    placed = running(made, suspendable("j"))
+    events = [cap("a", 115, START, END)]
+    made.fold(events[0])
+    said = [*made.decide(at(1)), *made.decide(at(START))]
+    stop(made, placed["j"], START + 5 * S, progress_h=2)
+    said += made.decide(at(START + 5 * S))
+    said += made.decide(at(START + 1))
+
+    recovered = core(*world("a"), suspendable("j"), placed["j"], *events, *said)
+    (ended,) = responses(recovered.decide(at(END)))
+    assert (ended.status, ended.suspended) == ("ended", 1)
+    assert ended.mean_w == pytest.approx(100, abs=1)
+    assert not responses(recovered.decide(at(END + 1)))
+
+
+def test_repeats_change_nothing():
+    made = core(*world("a"))
+    running(made, suspendable("j"))
+    event = cap("a", 100, START, END)
+    made.fold(event)
+    first = made.decide(at(START))
+    assert withdrawals(first)
+    made.fold(event)
+    for one in first:
+        made.fold(one)
+    assert not withdrawals(made.decide(at(START)))
