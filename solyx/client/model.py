@@ -149,7 +149,6 @@ class Job(JobSummary, frozen=True, kw_only=True):
     spec: JobSpec | None = None
     trace_id: str = ""
     runs: list[Run] = msgspec.field(default_factory=list)
-
     waits: Wait | None = None
     history: list[HistoryEntry] = msgspec.field(default_factory=list)
 

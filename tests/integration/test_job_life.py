@@ -1,0 +1,174 @@
+"""A job that goes on where it was stopped: the whole line on a real broker and database, from REST to REST."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from devstack.broker import KafkaBroker
+from devstack.checker import TOPICS as CHECKED
+from devstack.checker import check
+from services.actuator.service import role as actuator_role
+from services.actuator.settings import ActuatorSettings
+from services.actuator.simulated.course import Chance
+from services.actuator.simulated.targets import SimulatedTargets
+from services.actuator.simulated.work import Checkpoints
+from services.cmo.service import role as cmo_role
+from services.cmo.settings import CmoSettings
+from services.drm.service import role as drm_role
+from services.drm.settings import DrmSettings
+from solyx.bus.kafka import KafkaBus
+from solyx.bus.runner import ServiceRunner
+from solyx.events import EnergySeriesPublished, Node, SiteObserved
+from tests.gateway_app import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    import httpx
+
+    from tests.gateway_app import Running
+
+WORK_S, RESTART_S, CHECKPOINT_S = 3600.0, 30.0, 60.0
+LONG = {
+    "name": "long",
+    "image": "busybox",
+    "resources": {"cpu": 8},
+    "duration_estimate": "1h",
+    "preemptible": True,
+    "suspendable": True,
+    "grace_period": "2m",
+    "labels": {"solyx.io/simulated-duration-s": str(WORK_S), "solyx.io/simulated-checkpoint-s": str(CHECKPOINT_S)},
+}
+URGENT = {
+    "name": "urgent",
+    "image": "busybox",
+    "resources": {"cpu": 8},
+    "parallelism": 2,
+    "duration_estimate": "10m",
+    "priority": 10,
+}
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[KafkaBroker]:
+    """Its own: the CMO would place other tests' jobs, too."""
+    started = KafkaBroker(tmp_path / "kafka").start()
+    yield started
+    started.stop()
+
+
+def site(solyx: Running, *, draining: str = "") -> SiteObserved:
+    nodes = tuple(
+        Node(name=name, cpu_milli=8000, memory_bytes=2**36, ready=name != draining, draining=name == draining)
+        for name in ("a", "b")
+    )
+    return SiteObserved(site="oslo", observed_at=solyx.clock.now(), nodes=nodes)
+
+
+def energy(solyx: Running) -> list[EnergySeriesPublished]:
+    """The same at every hour: nothing is gained by waiting."""
+    values = {"price_eur_per_mwh": 50.0, "carbon_gco2_per_kwh": 100.0}
+    start = solyx.clock.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    return [
+        EnergySeriesPublished(site="oslo", kind=kind, start=start, values=(value,) * 96, published_at=start)  # pyright: ignore[reportArgumentType]
+        for kind, value in values.items()
+    ]
+
+
+@asynccontextmanager
+async def line(url: str, bus: KafkaBus, state: Path) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
+    """Gateway, CMO, DRM and actuator in this process, on scenario time that the test moves."""
+    async with running(url, bus=bus) as solyx, solyx.client() as client:
+        with ExitStack() as stack:
+            checkpoints = Checkpoints(restart_overhead_s=RESTART_S)
+            targets = stack.enter_context(
+                SimulatedTargets(state, solyx.clock, chance=Chance(), checkpoints=checkpoints)
+            )
+            for role, settings in (
+                (cmo_role(CmoSettings(), speed=1.0), CmoSettings()),
+                (drm_role(DrmSettings()), DrmSettings()),
+                (actuator_role(targets, ActuatorSettings()), ActuatorSettings()),
+            ):
+                runner = ServiceRunner(role, settings, bus, solyx.clock)
+                runner.start()
+                stack.callback(runner.stop)
+            yield solyx, client
+
+
+async def job_when(
+    solyx: Running, client: httpx.AsyncClient, job_id: str, holds: Callable[[dict[str, Any]], object]
+) -> dict[str, Any]:
+    """The job as soon as it is so, scenario time moving on by ten seconds at each look."""
+    deadline = time.monotonic() + 120
+    while True:
+        job = (await client.get(f"/v1/jobs/{job_id}")).json()
+        if holds(job):
+            return job
+        assert time.monotonic() < deadline, job
+        solyx.clock.advance(10)
+        await asyncio.sleep(0.1)
+
+
+def entries(job: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [entry for entry in job["history"] if entry["type"] == f"io.solyx.{kind}.v1"]
+
+
+@pytest.mark.timeout(300)
+async def test_a_job_that_is_preempted_and_drained_goes_on_and_does_its_work_once(
+    postgres_url: str, broker: KafkaBroker, tmp_path: Path
+) -> None:
+    bus = KafkaBus(broker.bootstrap_servers, client_name="test")
+    async with line(postgres_url, bus, tmp_path) as (solyx, client):
+        solyx.publish(site(solyx), *energy(solyx))
+        long = (await client.post("/v1/jobs", json=LONG)).json()["id"]
+        await job_when(solyx, client, long, lambda job: job["state"] == "running")
+        solyx.clock.advance(900)
+
+        urgent = (await client.post("/v1/jobs", json=URGENT)).json()["id"]
+        waiting = await job_when(solyx, client, long, lambda job: job["state"] in ("submitted", "placed"))
+        assert waiting["waits"]["reason"] in ("preempted", "resumed", "no_capacity")
+        await job_when(solyx, client, urgent, lambda job: job["state"] == "succeeded")
+        again = await job_when(solyx, client, long, lambda job: job["state"] == "running" and job["revision"] == 2)
+        solyx.clock.advance(600)
+
+        (pod,) = entries(again, "job.allocated")[-1]["figures"]["pods"]
+        solyx.publish(site(solyx, draining=pod["node"]))
+        await job_when(solyx, client, long, lambda job: job["state"] == "running" and job["revision"] == 3)
+        story = await job_when(solyx, client, long, lambda job: job["state"] == "succeeded")
+        await job_when(solyx, client, long, lambda job: len(entries(job, "allocation.released")) == 3)
+
+    assert [entry["reason"] for entry in entries(story, "allocation.released")][:2] == ["preempted", "drained"]
+    assert [entry["figures"].get("grace_s") for entry in entries(story, "allocation.released")][:2] == [120, 120]
+    assert [entry["reason"] for entry in entries(story, "job.placed")][1:] == ["resumed", "resumed"]
+    assert {entry["figures"]["attempt"] for entry in entries(story, "job.placed")} == {1}, "none was its own failure"
+    kept = [
+        r["figures"]["progress_s"] for r in entries(story, "workload.reported") if r["figures"]["status"] == "stopped"
+    ]
+    assert len(kept) == 2
+    assert 900 <= kept[0] < kept[1] < WORK_S
+    for kind in ("job.placed", "job.allocated"):
+        assert [entry["figures"].get("progress_s", 0) for entry in entries(story, kind)] == [0, *kept]
+    nodes = [entry["figures"]["pods"][0]["node"] for entry in entries(story, "job.allocated")]
+    assert nodes[2] != nodes[1]
+    ran_s = sum(
+        (datetime.fromisoformat(run["ended_at"]) - datetime.fromisoformat(run["started_at"])) / timedelta(seconds=1)
+        for run in story["runs"]
+    )
+    assert ran_s == pytest.approx(WORK_S + 2 * RESTART_S + 2 * CHECKPOINT_S), "it runs only what is left"
+    findings = check(_records(bus), accepted=[long, urgent])
+    assert findings.clean, findings
+
+
+def _records(bus: KafkaBus) -> list[Any]:
+    tail, found = bus.tail(list(CHECKED)), []
+    while not tail.caught_up():
+        found.extend(tail.read(max_records=1000, timeout_s=0.2))
+    tail.close()
+    return found
