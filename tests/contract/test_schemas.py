@@ -13,15 +13,13 @@ import pytest
 import yaml
 
 from devstack.contracts import SCHEMAS, event_schema, incompatibilities, stale, versions
-from solyx.events import JobSubmitted, Poison, decode, encode
+from solyx.events import Event, JobSubmitted, Poison, decode, encode
 from solyx.events.catalog import EVENT_TYPES
 from solyx.events.examples import EXAMPLES
 from solyx.topics import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from solyx.events import Event
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -127,3 +125,12 @@ def test_asyncapi_names_every_topic_with_its_key_and_retention() -> None:
         for message in channel["messages"]:
             payload = document["components"]["messages"][message]["payload"]["$ref"]
             assert (SCHEMAS / payload).exists()
+
+
+def test_an_event_type_without_a_key_or_an_id_cannot_be_made() -> None:
+    fields = {"__annotations__": {"name": "str"}, "TYPE": "io.solyx.test.happened.v1", "TOPIC": "jobs"}
+    with pytest.raises(TypeError, match="Happened is an event type without key and id"):
+        type(Event)("Happened", (Event,), fields, frozen=True, kw_only=True)
+    whole = fields | {"key": property(lambda event: event.name), "id": property(lambda event: event.name)}
+    happened = type(Event)("Happened", (Event,), whole, frozen=True, kw_only=True)
+    assert happened(name="n").ordering_key == "n"
