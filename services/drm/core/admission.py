@@ -152,9 +152,7 @@ class Admission:
     def _become_head(self, waiting: Waiting, lane: Lane, now_s: float) -> Reservation | None:
         """Evict for it and reserve for it; None when there is nothing to wait for but other nodes."""
         pool = self._pool
-        if lane.fit.hopeless_since != pool.growth and not self._empty(pool.free.open).fits(lane.demand):
-            lane.fit.hopeless_since = pool.growth
-        if lane.fit.hopeless_since == pool.growth:
+        if not pool.could_hold(lane.demand):
             reason = DeferralReason.NO_CAPACITY if self._node_fits(lane.demand) else DeferralReason.NO_NODE_FITS
             self._blocked.append((lane, reason, None))
             return None
@@ -187,7 +185,7 @@ class Admission:
                 return none + _behind_taints(self._empty(np.ones_like(pool.free.open)), demand)
             case DeferralReason.NO_CAPACITY:
                 room = f"asks for {demand.words()}: {pool.free.count(demand)} fit now"
-        if lane.fit.hopeless_since == pool.growth:
+        if not pool.could_hold(demand):
             empty = self._empty(pool.free.open)
             ready = f"{room}, {empty.count(demand)} if nothing else ran on the ready nodes"
             return ready + _behind_taints(empty, demand)

@@ -198,9 +198,22 @@ class Capacity:
             return bool(fitting(self, demand).any())
         return self.count(demand) == demand.parallelism
 
+    def fits_on(self, demand: Demand, nodes: Ints, cpu: Ints, memory: Ints, devices: Ints) -> bool:
+        """Whether one of these nodes holds a pod with so much more free; of one request for devices at most."""
+        fit = self.open[nodes] & (self.cpu[nodes] + cpu >= demand.cpu_milli)
+        fit &= self.memory[nodes] + memory >= demand.memory_bytes
+        if self.inventory.any_tainted:
+            fit &= self.inventory.tolerated(demand.tolerations)[nodes]
+        for request in demand.devices:
+            free = self.devices[nodes] + devices >= request.share_milli
+            allowed = self.inventory.view((request.kind, request.models)).mask[nodes]
+            count = request.count if request.share_milli == WHOLE else 1
+            fit &= np.count_nonzero(free & allowed, axis=1) >= count
+        return bool(fit.any())
+
     def count(self, demand: Demand) -> int:
         """How many of the gang's pods fit at the same time, at most all of them."""
-        nodes = fitting(self, demand).nonzero()[0]
+        nodes = self._ranking(demand).fit_nodes() if demand in self._rankings else fitting(self, demand).nonzero()[0]
         return min(int(self._pods_by_node(demand, nodes).sum()), demand.parallelism) if nodes.size else 0
 
     def behind_taints(self, demand: Demand) -> tuple[int, tuple[str, ...]]:

@@ -84,10 +84,30 @@ class Occupancy:
         if holding.rows[1]:
             self._devices.end_s[holding.rows[1]] = holding.end_s
 
-    def ends(self) -> Floats:
-        """The estimated ends, ascending, each once."""
-        ends = np.unique(self._pods.end_s)
+    def ends(self, pods: int) -> Floats:
+        """The estimated ends of the ``pods`` that end first, ascending, each once."""
+        ends = self._pods.end_s
+        if pods < ends.size:
+            ends = np.partition(ends, pods)[:pods]
+        ends = np.unique(ends)
         return ends[ends < _NEVER]
+
+    @property
+    def pods(self) -> int:
+        """At least as many as there are."""
+        return self._pods.end_s.size
+
+    def freed_on(self, time_s: float) -> tuple[Ints, Ints, Ints, Ints]:
+        """The nodes on which something will be free by a time, and how much: ``freed_by`` without the others."""
+        pods, devices = self._pods, self._devices
+        rows = (pods.end_s <= time_s).nonzero()[0]
+        nodes, position = np.unique(pods.place[rows], return_inverse=True)
+        cpu, memory = (np.bincount(position, column[rows], nodes.size).astype(np.int64) for column in pods.amounts)
+        rows = (devices.end_s <= time_s).nonzero()[0]
+        node, column = np.divmod(devices.place[rows], max(self._width, 1))
+        place = np.searchsorted(nodes, node) * self._width + column
+        shares = np.bincount(place, devices.amounts[0][rows], nodes.size * self._width).astype(np.int64)
+        return nodes, cpu, memory, shares.reshape(nodes.size, self._width)
 
     def freed_by(self, time_s: float) -> tuple[Ints, Ints, Ints]:
         """CPU and memory by node, and devices by node and column, that will be free at a time, beyond what is free now."""

@@ -14,7 +14,7 @@ from services.drm.core.inventory import Inventory, Mask
 from services.drm.core.occupancy import Occupancy
 
 if TYPE_CHECKING:
-    from services.drm.model import Holding
+    from services.drm.model import Demand, Holding
     from services.drm.quotas import SiteQuotas
     from solyx.events import SiteObserved
     from solyx.events.site import Node
@@ -31,11 +31,13 @@ class Pool:
         self.accounts = Accounts(quotas)
         self.version = 0
         self.growth = 0
+        self._could_hold: dict[Demand, bool] = {}  # on the nodes that are open, with nothing on them
         self.inventory: Inventory | None = None
         self.free = Capacity.empty(Inventory(()), np.zeros(0, dtype=np.bool_))
         self.history = History()
         self.occupancy = Occupancy(0, 0)
         self.holdings: dict[str, Holding] = {}  # by job id
+        self.preemptible: dict[str, Holding] = {}  # those of them
         self.look_again_at_s = float("inf")  # something may be decided then that follows from no event
         self._nodes: tuple[Node, ...] = ()
         self._observed_at_s = float("-inf")
@@ -105,12 +107,21 @@ class Pool:
             is_open[self.inventory.rows[name]] = False
         if not np.array_equal(is_open, self.free.open):
             self.free.open = is_open
+        self._could_hold = {}
         self._changed(grown=True)
 
     def learn(self) -> None:
         """Pack for the pods that the site has come to expect."""
         if self.history.refresh():
             self.free.typical = self.history.typical
+
+    def could_hold(self, demand: Demand) -> bool:
+        """Whether the nodes that are open hold the gang when nothing else runs on them."""
+        known = self._could_hold.get(demand)
+        if known is None:
+            assert self.inventory is not None
+            known = self._could_hold[demand] = Capacity.empty(self.inventory, self.free.open).fits(demand)
+        return known
 
     # ---------------------------------------------------------------------------------------------------- holdings
 
@@ -123,6 +134,8 @@ class Pool:
             self.free.take(holding.demand, holding.spots)
             self.occupancy.add(holding)
         self.holdings[holding.job_id] = holding
+        if holding.preemptible:
+            self.preemptible[holding.job_id] = holding
         self.accounts.charge(holding, 1)
         self._changed(grown=False)
 
@@ -132,6 +145,7 @@ class Pool:
             self.free.give(holding.demand, holding.spots)
             self.occupancy.remove(holding)
         del self.holdings[holding.job_id]
+        self.preemptible.pop(holding.job_id, None)
         self.accounts.charge(holding, -1)
         self._changed(grown=True)
 

@@ -64,11 +64,10 @@ class Waiting:
 class Fit:
     """Where a demand was seen not to fit; shared by all lanes of the demand."""
 
-    __slots__ = ("hopeless_since", "unfit_beside", "unfit_since")
+    __slots__ = ("unfit_beside", "unfit_since")
 
     def __init__(self) -> None:
         self.unfit_since = -1  # at this growth of capacity, in what was free
-        self.hopeless_since = -1  # at this growth, on the ready nodes even with nothing on them
         self.unfit_beside: object = None  # beside this reservation
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from services.drm.model import Demand, Spot
 
 
+_SOON = 64
+
+
 class Reservation:
     """Nodes and devices that ``head`` will have at ``at_s`` (Unix time; in the past where estimates were too short)."""
 
@@ -37,19 +40,14 @@ class Reservation:
 
 
 def reserve(pool: Pool, head: Waiting) -> Reservation | None:
-    """The earliest reservation, or None if the head would not fit even if all that runs had ended."""
-    ends = pool.occupancy.ends()
-    demand = head.demand
+    """The earliest reservation, or None if the head would not fit even if all that runs had ended.
 
-    def free_by(time_s: float) -> Capacity:
-        return pool.free.plus(*pool.occupancy.freed_by(time_s))
-
-    if ends.size == 0 or not free_by(float(ends[-1])).fits(demand):
+    The head does not fit now.
+    """
+    demand, at_s = head.demand, _first_fit_s(pool, head.demand)
+    if at_s is None:
         return None
-    # More free capacity never makes a gang of equal pods fit worse, so the first end at which it fits is found by halving.
-    first = _first_true(ends.size - 1, lambda index: free_by(float(ends[index])).fits(demand))
-    at_s = float(ends[first])
-    after = free_by(at_s)
+    after = pool.free.plus(*pool.occupancy.freed_by(at_s))
     after.take(demand, after.place(demand) or ())
     return Reservation(head, at_s, after, pool.free, pool.version)
 
@@ -64,3 +62,20 @@ def _first_true(last: int, holds: Callable[[int], bool]) -> int:
         else:
             low = middle + 1
     return low
+
+
+def _first_fit_s(pool: Pool, demand: Demand) -> float | None:
+    """The first estimated end at which a demand fits that does not fit now; looked for among the soonest ends first."""
+    occupancy = pool.occupancy
+
+    def fits_by(time_s: float) -> bool:
+        if demand.parallelism == 1 and len(demand.devices) <= 1:  # where nothing ends it fits no better than now
+            return pool.free.fits_on(demand, *occupancy.freed_on(time_s))
+        return pool.free.plus(*occupancy.freed_by(time_s)).fits(demand)
+
+    for pods in (_SOON, _SOON**2, occupancy.pods):
+        ends = occupancy.ends(pods)
+        if ends.size and fits_by(float(ends[-1])):
+            # More free capacity never makes a gang of equal pods fit worse: the first end is found by halving.
+            return float(ends[_first_true(ends.size - 1, lambda index, ends=ends: fits_by(float(ends[index])))])
+    return None

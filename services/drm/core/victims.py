@@ -67,12 +67,12 @@ def choose_victims(pool: Pool, head: Waiting, now_s: float) -> list[Holding]:
     Minimal: none of them can be spared. Of the sets that were looked at, the one whose highest priority is lowest, then the
     smallest, then the one that loses less work. It is not always the least of all sets: that is a covering problem and NP-hard.
     """
-    if not any(h.preemptible for h in pool.holdings.values()):
+    if not pool.preemptible:
         return []
     room = when_ended(pool, now_s)
     if room.fits(head.demand):
         return []
-    return Search(pool, head, None, room).best(Candidates(pool.holdings.values(), now_s))
+    return Search(pool, head, None, room).best(Candidates(pool.preemptible.values(), now_s))
 
 
 class Search:
