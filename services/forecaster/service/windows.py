@@ -355,7 +355,12 @@ class WindowWorker:
         record = dead_letter(received, error, service="forecaster", time=self._clock.now().isoformat())
         task = asyncio.ensure_future(self._send(record, None))
         self._parking.add(task)
-        task.add_done_callback(self._parking.discard)
+        task.add_done_callback(self._parked)
+
+    def _parked(self, task: asyncio.Future[None]) -> None:
+        self._parking.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)  # to go on would commit an event that is neither in a window nor among the dead letters
 
 
 class WorkerEndedError(Exception):

@@ -158,3 +158,26 @@ def test_a_commit_that_ends_after_more_was_saved_leaves_the_rest_due():
     offsets.saved()
     offsets.committed(due)
     assert offsets.due() == {0: 2}
+
+
+async def test_an_unreadable_event_is_not_committed_before_the_dead_letters_have_it(tmp_path):
+    settings = ForecasterSettings(kafka_bootstrap_servers="127.0.0.1:1", state_dir=str(tmp_path))
+    worker = WindowWorker(settings, settings.clock())
+    committed: list[dict] = []
+
+    async def commit(offsets: dict) -> bool:
+        committed.append(offsets)
+        return True
+
+    async def send(record, partition) -> None:
+        raise ConnectionError("the broker does not take it")
+
+    worker._app = SimpleNamespace(consumer=SimpleNamespace(_commit_offsets=commit))
+    worker._send = send
+    worker.recovered = True
+    unreadable = event(0, 41)
+    unreadable.message.timestamp, unreadable.message.key = 0.0, b"k"
+    worker._fold(unreadable)
+    await worker._save_and_commit()
+    assert committed == []
+    assert isinstance(worker.failed, ConnectionError)
