@@ -44,7 +44,7 @@ def wrong_work(
             if sure and allocation.progress_s < kept_s - TOLERANCE_S:
                 yield f"{name} started from {allocation.progress_s:.3f} s of work; {kept_s:.3f} s had been kept"
             yield from _wrong_run(name, allocation, of_run)
-            kept_s = max((report.progress_s for report in of_run), default=allocation.progress_s)
+            kept_s = max((allocation.progress_s, *(report.progress_s for report in of_run)))
             sure = (job_id, revision) not in given_up and any(report.status != "started" for report in of_run)
 
 

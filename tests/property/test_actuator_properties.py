@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from devstack.work import wrong_work
 from services.actuator.model import Command
 from services.actuator.simulated.course import NODE_LOSS_DETECTED_S, Chance
 from services.actuator.simulated.run_log import doubled, run_logs
@@ -23,6 +24,8 @@ JOBS = st.sampled_from(["a", "b", "c"])
 SITES = st.sampled_from(["paris", "oslo"])
 NODES = st.sampled_from(["n1", "n2"])
 DURATIONS = st.sampled_from([1.0, 10.0, 100.0])
+CHECKPOINTS_S = st.sampled_from([0.0, 0.5, 20.0])
+GRACES_S = st.sampled_from([0.0, 5.0, 30.0])
 ACTUATORS = st.integers(0, 1)
 INTERLEAVINGS = st.lists(st.booleans(), max_size=12)
 
@@ -44,6 +47,7 @@ class Actuation(RuleBasedStateMachine):
         self.revisions: Counter[str] = Counter()
         self.open: dict[tuple[str, int], JobAllocated | None] = {}  # not released
         self.superseded: set[tuple[str, int]] = set()
+        self.work_s: dict[str, float] = {}  # the whole work of each job
 
     # ------------------------------------------------------------------------------------------------ what is decided
 
@@ -62,10 +66,24 @@ class Actuation(RuleBasedStateMachine):
         self.sites[job] = site
         return self.revisions[job]
 
-    @rule(job=JOBS, site=SITES, node=NODES, duration_s=DURATIONS)
-    def allocate(self, job: str, site: str, node: str, duration_s: float) -> None:
+    def _kept_s(self, job: str) -> float:
+        """What the job's last run kept; a run that never started leaves what there was."""
+        ran = [r for r in self.reports if r.job_id == job and r.status != "started" and r.started_at is not None]
+        return max(ran, key=lambda report: report.revision).progress_s if ran else 0.0
+
+    @rule(job=JOBS, site=SITES, node=NODES, duration_s=DURATIONS, checkpoint_s=CHECKPOINTS_S)
+    def allocate(self, job: str, site: str, node: str, duration_s: float, checkpoint_s: float) -> None:
         if self._over(job):
-            event = allocated(job, self._next(job, site), site=site, node=node, duration_s=duration_s)
+            event = allocated(
+                job,
+                self._next(job, site),
+                site=site,
+                node=node,
+                duration_s=self.work_s.setdefault(job, duration_s),
+                suspendable=job != "a",
+                progress_s=self._kept_s(job),
+                checkpoint_s=checkpoint_s,
+            )
             self.log.append(event)
             self.open[job, event.revision] = event
 
@@ -84,9 +102,13 @@ class Actuation(RuleBasedStateMachine):
         if self._over(job):
             self.log.append(released(job, self._next(job, site), site=site))
 
-    @rule(job=JOBS, reason=st.sampled_from([ReleaseReason.WITHDRAWN, ReleaseReason.PREEMPTED]))
-    def release(self, job: str, reason: ReleaseReason) -> None:
-        self._release(job, self.revisions[job], reason)
+    @rule(
+        job=JOBS,
+        reason=st.sampled_from([ReleaseReason.WITHDRAWN, ReleaseReason.PREEMPTED, ReleaseReason.DRAINED]),
+        grace_s=GRACES_S,
+    )
+    def release(self, job: str, reason: ReleaseReason, grace_s: float) -> None:
+        self._release(job, self.revisions[job], reason, grace_s)
 
     @rule(job=JOBS)
     def release_what_ended(self, job: str) -> None:
@@ -98,10 +120,10 @@ class Actuation(RuleBasedStateMachine):
             case _:
                 pass
 
-    def _release(self, job: str, revision: int, reason: ReleaseReason) -> None:
+    def _release(self, job: str, revision: int, reason: ReleaseReason, grace_s: float = 0.0) -> None:
         event = self.open.pop((job, revision), None)
         if event is not None:
-            self.log.append(released(job, revision, reason, site=event.site))
+            self.log.append(released(job, revision, reason, site=event.site, grace_s=grace_s))
 
     # ---------------------------------------------------------------------------------------------- what actuators do
 
@@ -208,6 +230,19 @@ class Actuation(RuleBasedStateMachine):
             assert (report.job_id, report.revision) not in ended
             if report.status != "started":
                 ended.add((report.job_id, report.revision))
+
+    @invariant()
+    def the_useful_work_of_a_jobs_runs_adds_up(self) -> None:
+        superseded = {job for job, _ in self.superseded}
+        runs = {
+            (event.job_id, event.revision): event
+            for event in self.log
+            if isinstance(event, JobAllocated) and event.job_id not in superseded
+        }
+        reports: defaultdict[tuple[str, int], list[WorkloadReported]] = defaultdict(list)
+        for report in self.reports:
+            reports[report.job_id, report.revision].append(report)
+        assert list(wrong_work(runs, reports, ())) == []
 
     def teardown(self) -> None:
         """In the end everything is released: every revision has ended, and nothing is left over."""
