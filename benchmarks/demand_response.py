@@ -317,7 +317,7 @@ def _outcome(line: Line, jobs: list[JobSubmitted], baseline_w: float, cap_w: flo
     )
     stopped = sum(job_id in line.finished and len(line.finished[job_id].runs) > 1 for job_id in protected)
     return Outcome(
-        shed_share=1.0 - max(late) / baseline_w,
+        shed_share=round(1.0 - max(late) / baseline_w, 9),
         time_to_cap_s=below_from_s - start_s,
         held_h=(end_s - below_from_s) / HOUR_S,
         protected_deadlines_missed=missed,

@@ -1,7 +1,7 @@
 """How sites answer the grid: work makes room before a window begins, nothing starts above the cap, and what was delivered is told.
 
-From ``lead`` before a window (the time that other services need, and the longest grace of what runs there) until its end every decision
-looks at what runs and is about to start at the site; whatever is above the cap is shed (`shedding.py`). A job that makes room is taken
+From ``lead`` before a window (the time that other services need, and the longest grace of what runs there) until its end the core
+looks, about once a second of the world, at what runs and is about to start at the site; whatever is above the cap is shed (`shedding.py`). A job that makes room is taken
 back and placed anew by the rules for all placements: elsewhere, if that costs less than to wait, or here after the window. When the window
 is over the work comes back over ``RAMP_S``, the most valuable first, so that the grid does not see it return at once.
 """
@@ -36,6 +36,9 @@ TO_CAP_S = 30.0
 """After a window's start the power is at its cap (the span of the goal; the peak is taken from there on)."""
 REPORT_EVERY_S = 300.0
 LOOK_EVERY_S = 60.0  # at a site whose window is to come: the grace of what runs there, and with it the lead, changes
+_LOOK_SHARE = (
+    0.1  # of the reaction time: how often a site is looked at in a window, where it may have thousands of jobs
+)
 _TOLERANCE_W = 1.0
 _SOONER = timedelta(minutes=1)
 
@@ -169,7 +172,7 @@ class Relief:
     def act(self, jobs: dict[str, Job], now: datetime, take_back: TakeBack) -> list[Answer]:
         """Shed what is above the caps; the answers that came to their end, whose caps hold no more.
 
-        Every window that is near or open is looked at in every decision: work starts, ends and outlasts its estimate at any time.
+        Windows that are near or open are looked at again and again: work starts, ends and outlasts its estimate at any time.
         """
         now_s, over = now.timestamp(), []
         if now_s < self._due_s:
@@ -202,7 +205,10 @@ class Relief:
             answer.baseline_w = now_w
         answer.measure(now_w, now_s)
         self._judge(answer, plan, now_s)
-        self._due_s = min(self._due_s, min(begin_s, now_s + LOOK_EVERY_S) if now_s < begin_s else -inf)
+        again_s = (
+            min(begin_s, now_s + LOOK_EVERY_S) if now_s < begin_s else now_s + _LOOK_SHARE * self._policy.reaction_s
+        )
+        self._due_s = min(self._due_s, again_s, answer.end_s)
 
     def _power_w(self, here: list[Job], site: Site) -> float:
         """What runs takes now, and the idle floor."""
@@ -214,8 +220,10 @@ class Relief:
         spec, now_s = job.spec, now.timestamp()
         if spec is None or not job.live or job.withdrawn >= job.revision:
             return None
-        if not job.started and job.start_at is not None and job.start_at.timestamp() > now_s + lead_s:
-            return None
+        if not job.started and job.start_at is not None:
+            start_s = job.start_at.timestamp()
+            if start_s > now_s + lead_s or start_s >= end_s:
+                return None
         done_s = self._done_s(job, spec, now_s)
         left_s = self._placer.left_s(job, spec, done_s)
         slack_s = self._slack_s(job, spec, left_s, now_s)
@@ -258,7 +266,7 @@ class Relief:
         instead = chosen if isinstance(chosen, Choice) and not chosen.queued else None
         moves = instead is not None and instead.site != site.name
         name = {Step.DELAY: "delayed", Step.STOP: "stopped"}.get(step, "migrated" if moves else "suspended")
-        answer.did[job.job_id] = name
+        answer.did.setdefault(job.job_id, name)
         if not moves:
             answer.made_room_w[job.job_id] = _dynamic_w(spec, site)
         if spec.deadline is not None and not spec.suspendable and not spec.preemptible:
