@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+import contextlib
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
 from solyx.client import calls
-from solyx.client.calls import Call, EventParser, Unreachable
-from solyx.client.sync import TIMEOUT_S
+from solyx.client.calls import TIMEOUT_S, Call, EventParser, unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
     from types import TracebackType
 
-    from solyx.client.model import (
-        BudgetStatus,
-        CancelledJob,
-        Energy,
-        Grid,
-        Job,
-        JobPage,
-        JobSummary,
-        Route,
-        ServerEvent,
-        SubmittedBatch,
-        SubmittedJob,
-        TenantBudgets,
-        UsageReport,
-    )
-    from solyx.events import SiteObserved
+    from solyx.client.model import JobSummary, ServerEvent
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def _carried_out(describe: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    """The coroutine method that sends what ``describe`` says and awaits the answer."""
+
+    async def method(client: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await client.send(describe(*args, **kwargs))
+
+    calls.present(method, describe)
+    return method
 
 
 class AsyncClient:
@@ -46,39 +41,21 @@ class AsyncClient:
             base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout_s, transport=transport
         )
 
-    async def submit(
-        self, job: Mapping[str, Any], *, idempotency_key: str | None = None, tenant: str | None = None
-    ) -> SubmittedJob:
-        """Submit one job."""
-        return await self._send(calls.submit(job, idempotency_key=idempotency_key, tenant=tenant))
-
-    async def submit_many(
-        self, jobs: Iterable[Mapping[str, Any]], *, idempotency_key: str | None = None, tenant: str | None = None
-    ) -> SubmittedBatch:
-        """Submit up to 10,000 jobs, all or none."""
-        return await self._send(calls.submit_many(jobs, idempotency_key=idempotency_key, tenant=tenant))
-
-    async def jobs(
-        self,
-        *,
-        state: Sequence[str] = (),
-        site: str | None = None,
-        tenant: str | None = None,
-        label: Sequence[str] = (),
-        name: str | None = None,
-        since: datetime | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> JobPage:
-        """One page of jobs, newest first."""
-        return await self._send(
-            calls.jobs(
-                state=state, site=site, tenant=tenant, label=label, name=name, since=since, limit=limit, cursor=cursor
-            )
-        )
+    submit = _carried_out(calls.submit)
+    submit_many = _carried_out(calls.submit_many)
+    jobs = _carried_out(calls.jobs)
+    job = _carried_out(calls.job)
+    cancel = _carried_out(calls.cancel)
+    sites = _carried_out(calls.sites)
+    routes = _carried_out(calls.routes)
+    energy = _carried_out(calls.energy)
+    grid = _carried_out(calls.grid)
+    usage = _carried_out(calls.usage)
+    budgets = _carried_out(calls.budgets)
+    set_budgets = _carried_out(calls.set_budgets)
 
     async def all_jobs(self, **filters: Any) -> AsyncIterator[JobSummary]:
-        """Every job that the filters leave, page by page."""
+        """Every job that the filters of ``jobs`` leave, page by page."""
         cursor: str | None = None
         while True:
             page = await self.jobs(**filters, cursor=cursor)
@@ -88,88 +65,38 @@ class AsyncClient:
             if cursor is None:
                 return
 
-    async def job(self, job_id: str) -> Job:
-        """A job with its history."""
-        return await self._send(calls.job(job_id))
-
-    async def cancel(self, job_id: str) -> CancelledJob:
-        """Ask for a job's end."""
-        return await self._send(calls.cancel(job_id))
-
-    async def sites(self) -> list[SiteObserved]:
-        """The sites and their nodes."""
-        return (await self._send(calls.sites())).sites
-
-    async def routes(self) -> list[Route]:
-        """The routes between sites."""
-        return (await self._send(calls.routes())).routes
-
-    async def energy(self) -> Energy:
-        """Prices, carbon and forecasts."""
-        return await self._send(calls.energy())
-
-    async def grid(self) -> Grid:
-        """Demand-response events, and what each site delivers."""
-        return await self._send(calls.grid())
-
-    async def usage(
-        self,
-        *,
-        by: Sequence[str] = (),
-        since: datetime | None = None,
-        until: datetime | None = None,
-        tenant: str | None = None,
-        site: str | None = None,
-        label: Sequence[str] = (),
-        limit: int = 1000,
-        cursor: str | None = None,
-    ) -> UsageReport:
-        """What runs took that ended in a range; ``by``: tenant, site, label:KEY, and one of day, week, month."""
-        return await self._send(
-            calls.usage(
-                by=by, since=since, until=until, tenant=tenant, site=site, label=label, limit=limit, cursor=cursor
-            )
-        )
-
-    async def budgets(self, *, tenant: str | None = None) -> list[BudgetStatus]:
-        """Budgets over time, and what is left of each."""
-        return (await self._send(calls.budgets(tenant=tenant))).budgets
-
-    async def set_budgets(self, tenant: str, budgets: Sequence[Mapping[str, Any]]) -> TenantBudgets:
-        """Set all budgets of a tenant, in the format of docs/api.md; none takes them away."""
-        return await self._send(calls.set_budgets(tenant, budgets))
-
     async def events(
         self, *, last_event_id: str | None = None, job: str | None = None, event_type: Sequence[str] = ()
     ) -> AsyncIterator[ServerEvent]:
-        """Events as they happen, until the server ends the stream; "0" is before the first one."""
-        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
-        params = calls.event_filter(job=job, event_type=event_type)
+        """Events as they happen, as of ``Client.events``."""
+        call = calls.events(last_event_id=last_event_id, job=job, event_type=event_type)
         timeout = httpx.Timeout(TIMEOUT_S, read=None)
-        try:
+        with self._reachable():
             async with self._http.stream(
-                "GET", "/v1/events", headers=headers, params=params, timeout=timeout
+                call.method, call.path, params=call.params, headers=call.headers, timeout=timeout
             ) as stream:
                 if stream.is_error:
-                    Call(method="GET", path="/v1/events", answer=dict).parse(stream.status_code, await stream.aread())
+                    call.parse(stream.status_code, await stream.aread())
                 parser = EventParser()
                 async for line in stream.aiter_lines():
                     event = parser.feed(line)
                     if event is not None:
                         yield event
-        except httpx.TransportError as error:
-            msg = f"no answer from {self._http.base_url}: {error}"
-            raise Unreachable(msg) from error
 
-    async def _send(self, call: Call[T]) -> T:
-        try:
+    async def send(self, call: Call[T]) -> T:
+        """Carry out a call."""
+        with self._reachable():
             response = await self._http.request(
                 call.method, call.path, params=call.params, content=call.content or None, headers=call.headers
             )
-        except httpx.TransportError as error:
-            msg = f"no answer from {self._http.base_url}: {error}"
-            raise Unreachable(msg) from error
         return call.parse(response.status_code, response.content)
+
+    @contextlib.contextmanager
+    def _reachable(self) -> Generator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise unreachable(self._http.base_url, error) from error
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,7 +1,11 @@
-"""Every call of the REST API as a value: what to send and what comes back. The sync and the async client only carry it out."""
+"""Every call of the REST API as a value: what to send and what comes back. The sync and the async client only carry it out.
+
+What is public here is a method of both, under the same name, with the same arguments and words.
+"""
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -26,14 +30,18 @@ from solyx.client.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
+
+    from solyx.client.model import BudgetStatus, Route
+    from solyx.events import SiteObserved
 
 T = TypeVar("T")
 
 Params = dict[str, str | int | list[str]]
 
 _HTTP_ERROR = 400
+TIMEOUT_S = 30.0
 
 
 class ApiError(Exception):
@@ -50,17 +58,27 @@ class Unreachable(Exception):  # noqa: N818 - says what happened
     """No answer from the server."""
 
 
+def unreachable(url: object, error: Exception) -> Unreachable:
+    """In words: where, and why."""
+    return Unreachable(f"no answer from {str(url).rstrip('/')}: {error}")
+
+
 def _field_line(error: FieldProblem) -> str:
     place = f"line {error.line}: " if error.line is not None else ""
     return f"  {place}{error.field}: {error.message}" + (f"; {error.cure}" if error.cure else "")
 
 
+def _whole(answer: Any) -> Any:
+    return answer
+
+
 class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """One request and the type of its answer."""
+    """One request, the type of its answer, and what of the answer the caller gets."""
 
     method: str
     path: str
-    answer: type[T]
+    answer: type[Any]
+    part: Callable[[Any], T] = _whole
     params: Params = msgspec.field(default_factory=dict)
     content: bytes = b""
     headers: dict[str, str] = msgspec.field(default_factory=dict)
@@ -78,21 +96,32 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
                 problem = Problem(title="unexpected answer", detail=body[:200].decode(errors="replace"))
             raise ApiError(status, problem.title, problem.detail, problem.errors)
         try:
-            return msgspec.json.decode(body, type=self.answer)
+            answer = msgspec.json.decode(body, type=self.answer)
         except msgspec.MsgspecError as error:
             raise ApiError(status, "unexpected answer", str(error)) from error
+        return self.part(answer)
 
 
-def submit(job: Mapping[str, Any], *, idempotency_key: str | None, tenant: str | None) -> Call[SubmittedJob]:
-    """POST one job."""
+def present(method: Callable[..., Any], describe: Callable[..., Call[Any]]) -> None:
+    """Let ``help`` and editors show a client's method with the name, the words and the arguments of its call."""
+    client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    arguments = inspect.signature(describe).parameters.values()
+    method.__name__, method.__doc__ = describe.__name__, describe.__doc__
+    method.__signature__ = inspect.Signature([client, *arguments])  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def submit(
+    job: Mapping[str, Any], *, idempotency_key: str | None = None, tenant: str | None = None
+) -> Call[SubmittedJob]:
+    """Submit one job, in the format of docs/api.md. With an idempotency key a repeat returns the same job."""
     headers = {"Content-Type": "application/json"} | _optional(idempotency_key, tenant)
     return Call(method="POST", path="/v1/jobs", answer=SubmittedJob, content=msgspec.json.encode(job), headers=headers)
 
 
 def submit_many(
-    jobs: Iterable[Mapping[str, Any]], *, idempotency_key: str | None, tenant: str | None
+    jobs: Iterable[Mapping[str, Any]], *, idempotency_key: str | None = None, tenant: str | None = None
 ) -> Call[SubmittedBatch]:
-    """POST up to 10,000 jobs, all or none."""
+    """Submit up to 10,000 jobs, all or none."""
     headers = {"Content-Type": "application/x-ndjson"} | _optional(idempotency_key, tenant)
     content = b"\n".join(msgspec.json.encode(job) for job in jobs)
     return Call(method="POST", path="/v1/jobs", answer=SubmittedBatch, content=content, headers=headers)
@@ -114,7 +143,7 @@ def jobs(
     limit: int = 100,
     cursor: str | None = None,
 ) -> Call[JobPage]:
-    """GET a page of jobs, newest first."""
+    """One page of jobs, newest first; ``label`` entries are ``name=value``, ``name`` is a prefix."""
     given: dict[str, Any] = {
         "state": list(state),
         "site": site,
@@ -125,37 +154,40 @@ def jobs(
         "limit": limit,
         "cursor": cursor,
     }
-    params = {key: value for key, value in given.items() if value not in (None, [])}
-    return Call(method="GET", path="/v1/jobs", answer=JobPage, params=params)
+    return Call(method="GET", path="/v1/jobs", answer=JobPage, params=_given(given))
+
+
+def _given(params: dict[str, Any]) -> Params:
+    return {key: value for key, value in params.items() if value not in (None, [])}
 
 
 def job(job_id: str) -> Call[Job]:
-    """GET one job with its history."""
+    """A job with its history."""
     return Call(method="GET", path=f"/v1/jobs/{job_id}", answer=Job)
 
 
 def cancel(job_id: str) -> Call[CancelledJob]:
-    """DELETE a job."""
+    """Ask for a job's end."""
     return Call(method="DELETE", path=f"/v1/jobs/{job_id}", answer=CancelledJob)
 
 
-def sites() -> Call[SiteList]:
-    """GET the inventories."""
-    return Call(method="GET", path="/v1/sites", answer=SiteList)
+def sites() -> Call[list[SiteObserved]]:
+    """The sites and their nodes."""
+    return Call(method="GET", path="/v1/sites", answer=SiteList, part=lambda answer: answer.sites)
 
 
-def routes() -> Call[RouteList]:
-    """GET the routes."""
-    return Call(method="GET", path="/v1/routes", answer=RouteList)
+def routes() -> Call[list[Route]]:
+    """The routes between sites."""
+    return Call(method="GET", path="/v1/routes", answer=RouteList, part=lambda answer: answer.routes)
 
 
 def energy() -> Call[Energy]:
-    """GET prices, carbon and forecasts."""
+    """Prices, carbon and forecasts."""
     return Call(method="GET", path="/v1/energy", answer=Energy)
 
 
 def grid() -> Call[Grid]:
-    """GET demand-response events and responses."""
+    """Demand-response events, and what each site delivers."""
     return Call(method="GET", path="/v1/grid", answer=Grid)
 
 
@@ -170,7 +202,7 @@ def usage(
     limit: int = 1000,
     cursor: str | None = None,
 ) -> Call[UsageReport]:
-    """GET what runs took."""
+    """What runs took that ended in a range; ``by``: tenant, site, label:KEY, and one of day, week, month."""
     given: dict[str, Any] = {
         "by": list(by),
         "since": since.isoformat() if since else None,
@@ -181,28 +213,33 @@ def usage(
         "limit": limit,
         "cursor": cursor,
     }
-    params = {key: value for key, value in given.items() if value not in (None, [])}
-    return Call(method="GET", path="/v1/usage", answer=UsageReport, params=params)
+    return Call(method="GET", path="/v1/usage", answer=UsageReport, params=_given(given))
 
 
-def budgets(*, tenant: str | None = None) -> Call[BudgetList]:
-    """GET budgets and what is left of them."""
+def budgets(*, tenant: str | None = None) -> Call[list[BudgetStatus]]:
+    """Budgets over time, and what is left of each."""
     params: Params = {} if tenant is None else {"tenant": tenant}
-    return Call(method="GET", path="/v1/budgets", answer=BudgetList, params=params)
+    return Call(method="GET", path="/v1/budgets", answer=BudgetList, part=lambda answer: answer.budgets, params=params)
 
 
 def set_budgets(tenant: str, budgets: Sequence[Mapping[str, Any]]) -> Call[TenantBudgets]:
-    """PUT all budgets of a tenant."""
+    """Set all budgets of a tenant, in the format of docs/api.md; none takes them away."""
     content = msgspec.json.encode({"budgets": list(budgets)})
     headers = {"Content-Type": "application/json"}
     path = f"/v1/budgets/{quote(tenant, safe='')}"
     return Call(method="PUT", path=path, answer=TenantBudgets, content=content, headers=headers)
 
 
-def event_filter(*, job: str | None, event_type: Sequence[str]) -> Params:
-    """What a stream of events is narrowed to."""
-    params: Params = {"type": list(event_type)} if event_type else {}
-    return params if job is None else params | {"job": job}
+def events(
+    *, last_event_id: str | None = None, job: str | None = None, event_type: Sequence[str] = ()
+) -> Call[ServerEvent]:
+    """Events as they happen, until the server ends the stream; "0" is before the first one.
+
+    ``job`` is an id, ``event_type`` names as in the API ("job.finished.v1"); without them everything is told.
+    """
+    headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+    params = _given({"type": list(event_type), "job": job})
+    return Call(method="GET", path="/v1/events", answer=ServerEvent, params=params, headers=headers)
 
 
 class EventParser:

@@ -1,5 +1,6 @@
 """The client against a scripted server: what it sends, what it makes of answers, refusals and silence."""
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from services.gateway import model as server
-from solyx.client import ApiError, AsyncClient, Client, JobSummary, Unreachable
+from solyx.client import ApiError, AsyncClient, Client, JobSummary, Unreachable, calls
 from solyx.client.calls import EventParser
 from solyx.events import JobSpec, Resources, RouteDecided, SiteObserved
 from solyx.events.route import RouteReason
@@ -373,3 +374,21 @@ def test_one_space_after_the_colon_is_not_part_of_the_value() -> None:
 
 def test_an_event_without_data_is_none() -> None:
     assert fed("id: 1", "event: a", "", ": comment", "", "retry: 5", "") == []
+
+
+def test_both_clients_have_every_call_with_its_arguments_and_words() -> None:
+    described = {
+        name for name, call in vars(calls).items() if inspect.isfunction(call) and "-> Call[" in source_of(call)
+    }
+    assert {"submit", "jobs", "set_budgets"} < described
+    for name in described - {"events"}:  # a stream, not one answer
+        expected = ["self", *inspect.signature(getattr(calls, name)).parameters]
+        for made in (Client, AsyncClient):
+            method = getattr(made, name)
+            assert list(inspect.signature(method).parameters) == expected
+            assert method.__doc__ == getattr(calls, name).__doc__
+            assert method.__name__ == name
+
+
+def source_of(call: Callable[..., Any]) -> str:
+    return f"-> {inspect.signature(call).return_annotation}"
