@@ -135,7 +135,20 @@ def test_every_option_that_a_page_names_exists() -> None:
 
 
 def test_every_command_that_a_page_names_exists() -> None:
-    known = {"submit", "jobs", "job", "cancel", "sites", "routes", "grid", "watch", "events", "deadletters"}
+    known = {
+        "submit",
+        "jobs",
+        "job",
+        "cancel",
+        "sites",
+        "routes",
+        "grid",
+        "watch",
+        "events",
+        "deadletters",
+        "usage",
+        "budgets",
+    }
     for page in PAGES:
         named = re.findall(r"(?:^\$ |`|^    )solyx ([a-z]\w*)", page.read_text(), re.MULTILINE)
         assert set(named) <= known, page.name
