@@ -10,11 +10,13 @@ core-hour) on the cores of each site and hour, jobs no longer compete, and
 
 is at most the cost of every feasible schedule, whatever λ is. λ are the duals of the capacity rows of a linear program (HiGHS) over
 classes of jobs × site × hour; how coarse its classes are decides how good the bound is, never whether it holds.
-The cheapest plan of one job is bounded by the least of: one run without a pause, at the best site and start; the cheapest pieces
-of hours at home, with one suspension's overhead; the cheapest pieces over all sites, with one overhead and one movement.
+The cheapest plan of one job is either one run without a pause, at the best site and start, which is found exactly; or it pauses or
+moves, and then costs at least the larger of two bounds: the cheapest pieces of hours with one overhead (and one movement if away from
+home), and a Lagrangian bound that pays the overhead of every suspension and the movement of every change of site
+(``simulator/overheads.py``). So the oracle pays for movement and suspension what policies pay.
 
-What it relaxes: packing of pods to nodes (only a site's cores count), devices, more than one overhead for each suspended job, more
-than one movement, and pieces of hours shorter than any real run. So no policy can reach it; the gap is an upper bound on the gap.
+What it relaxes: packing of pods to nodes (only a site's cores count), devices, and the duality gaps of both relaxations. So no policy
+can reach it; the gap is an upper bound on the gap.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import csr_matrix
 
+from simulator.overheads import least_paused
 from solyx.energy import HOUR_S
 
 if TYPE_CHECKING:
@@ -64,7 +67,8 @@ class _Facts:
     wait_h: Floats
     cores: Floats
     power_kw: Floats  # over (site, job)
-    movement_eur: Floats
+    movement_eur: Floats  # when its data leaves home
+    leaving_eur: Floats  # when its data leaves a site, over (site, job)
     home: Ints
     suspendable: NDArray[np.bool_]
 
@@ -76,6 +80,7 @@ class _Facts:
             cores=self.cores[which],
             power_kw=self.power_kw[:, which],
             movement_eur=self.movement_eur[which],
+            leaving_eur=self.leaving_eur[:, which],
             home=self.home[which],
             suspendable=self.suspendable[which],
         )
@@ -113,6 +118,7 @@ def _facts(workload: Workload, world: World) -> _Facts:
         cores=workload.cores,
         power_kw=world.power_kw(workload.cores, np.array([job.gpus for job in jobs])),
         movement_eur=np.array([job.data_gib * world.egress_eur_per_gib[job.home] for job in jobs]),
+        leaving_eur=world.egress_eur_per_gib[:, None] * np.array([job.data_gib for job in jobs]),
         home=workload.home,
         suspendable=np.array([job.spec.suspendable for job in jobs], dtype=np.bool_),
     )
@@ -162,7 +168,7 @@ def _contiguous(jobs: _Facts, rate: Floats, prices: Floats) -> Floats:
 
 
 def _paused(jobs: _Facts, rate: Floats, prices: Floats, overhead_h: float, window: int) -> Floats:
-    """The cheapest pieces of hours between arrival and the latest end: at home, or anywhere for one movement."""
+    """Bounds on plans with pauses, between arrival and the latest end."""
     first = np.floor(jobs.arrival_h).astype(np.int64)
     hour = first[:, None] + np.arange(window)
     opens = np.maximum(hour, jobs.arrival_h[:, None])
@@ -177,7 +183,8 @@ def _paused(jobs: _Facts, rate: Floats, prices: Floats, overhead_h: float, windo
     need = jobs.length_h + np.minimum(overhead_h, jobs.wait_h)
     at_home = _cheapest_pieces(home, room, need)
     anywhere = _cheapest_pieces(np.minimum.reduce(costs), room, need) + jobs.movement_eur
-    return np.minimum(at_home, anywhere)
+    paid = least_paused(costs, room, jobs.length_h, jobs.home, jobs.leaving_eur, overhead_h)
+    return np.maximum(np.minimum(at_home, anywhere), paid)
 
 
 def _cheapest_pieces(cost: Floats, room: Floats, need: Floats) -> Floats:

@@ -58,22 +58,25 @@ class Hours:
         """EUR of delay for an hour of work in each slot."""
         return self.late_h * (self.delay_eur_per_h / self.work_h)
 
-    def fill(self, costs: Floats, *, begin: bool = False) -> tuple[float, Floats]:
-        """The cheapest way to do the work at one site: EUR, and hours of each slot; infinite where it cannot be done.
+    def fill(self, costs: Floats, *, begin: bool = False) -> tuple[Floats, Floats]:
+        """The cheapest way to do the work at each site: EUR by site, and hours over (site, slot); infinite where it cannot be done.
 
-        ``costs`` are EUR for each slot and hour of work, infinite where there is no room. ``begin``: slot 0 is taken whatever it costs.
+        ``costs`` are EUR for an hour of work over (site, slot), infinite where there is no room. ``begin``: slot 0 is taken whatever
+        it costs.
         """
-        order = np.argsort(costs, kind="stable")
+        wished = costs
         if begin:
-            order = np.concatenate(([0], order[order != 0]))
+            wished = costs.copy()
+            wished[:, 0] = -inf
+        order = np.argsort(wished, axis=1, kind="stable")
         room = self.room_h[order]
-        taken = np.minimum(np.maximum(self.work_h - (np.cumsum(room) - room), 0.0), room)
+        taken = np.minimum(np.maximum(self.work_h - (np.cumsum(room, axis=1) - room), 0.0), room)
         fill = np.zeros_like(room)
-        fill[order] = taken
-        if float(taken.sum()) < self.work_h - _LEAST_FILL_H:
-            return inf, fill
-        used = fill > 0.0
-        return float(costs[used] @ fill[used]) - self._undelayed_eur(), fill
+        np.put_along_axis(fill, order, taken, axis=1)
+        finite = np.where(fill > 0.0, costs, 0.0)
+        total = (finite * fill).sum(axis=1) - self._undelayed_eur()
+        total[fill.sum(axis=1) < self.work_h - _LEAST_FILL_H] = inf
+        return total, fill
 
     def _undelayed_eur(self) -> float:
         """What the tilt charges a run in one piece from now on, which is not late at all."""
@@ -96,7 +99,8 @@ class Hours:
         return tuple(joined)
 
 
-def restarts(fill: Floats) -> int:
-    """How often a plan goes on after a pause."""
+def restarts(fill: Floats) -> NDArray[np.int64]:
+    """How often the plan for each site goes on after a pause."""
     used = fill > _LEAST_FILL_H
-    return max(0, int((used[1:] & ~used[:-1]).sum()) + int(used[0]) - 1)
+    begins = (used[:, 1:] & ~used[:, :-1]).sum(axis=1) + used[:, 0]
+    return np.maximum(begins - 1, 0)

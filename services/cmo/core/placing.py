@@ -144,12 +144,11 @@ class Placer:
         )
         work = Work(job, spec, kind, kind.candidates, left_s, limit, delay, self._policy.restart_s)
         hours = self._hours(work)
-        costs = self._hourly(work, hours, site)
-        costs[0] = min(costs[0], self._hourly(work, hours, site, room=False)[0])
-        total, fill = hours.fill(costs, begin=True)
-        total += restarts(fill) * self._restart_eur(work, costs, fill)
+        costs = self._hourly(work, hours, room_now=False)[site : site + 1]
+        totals, fill = hours.fill(costs, begin=True)
+        total = float((totals + self._restarts_eur(work, costs, fill))[0])
         alone = self.cost_of(job, spec, site, whole, now)
-        return (total, hours.stretches(fill)) if total < alone else (alone, whole)
+        return (total, hours.stretches(fill[0])) if total < alone else (alone, whole)
 
     def has_room_elsewhere(self, job: Job, spec: JobSpec, now: datetime) -> str | None:
         """Another site where the job could start now, in its time limit."""
@@ -232,20 +231,21 @@ class Placer:
         slack_s = min(work.limit.latest_s - self._now_s, self._policy.horizon_h * SLOT_S)
         return Hours.until(self._now_s, work.length_s / SLOT_S, slack_s / SLOT_S, work.delay_eur_per_h)
 
-    def _hourly(self, work: Work, hours: Hours, site: int | None = None, *, room: bool = True) -> Floats:
-        """EUR for each hour of work, over (site, slot) or at one site; infinite where it may not run."""
+    def _hourly(self, work: Work, hours: Hours, *, room_now: bool = True) -> Floats:
+        """EUR for each hour of work, over (site, slot); infinite where it may not run. ``room_now``: slot 0 must have room."""
         prices, kind, count = self._prices, work.kind, len(hours.room_h)
         assert prices is not None
-        rows = slice(None) if site is None else slice(site, site + 1)
-        costs = prices.rates(work.spec.weights.carbon_eur_per_t, count)[rows] * kind.power_mw[rows, None] + hours.tilt
-        if room:
-            costs[~Room(self._ledger, kind.demand, work.length_s, self._now_s).hours(count)[rows]] = inf
-        costs[np.arange(count) >= prices.starts[rows, None]] = inf
-        return costs if site is None else costs[0]
+        costs = prices.rates(work.spec.weights.carbon_eur_per_t, count) * kind.power_mw[:, None] + hours.tilt
+        fits = Room(self._ledger, kind.demand, work.length_s, self._now_s).hours(count)
+        fits[:, 0] |= not room_now
+        costs[~fits | (np.arange(count) >= prices.starts[:, None])] = inf
+        costs[~work.usable] = inf
+        return costs
 
-    def _restart_eur(self, work: Work, costs: Floats, fill: Floats) -> float:
-        """What one more interruption costs: the work it loses, at the rate of the dearest hour of the plan."""
-        return float(costs[fill > 0.0].max()) * work.restart_s / SLOT_S
+    def _restarts_eur(self, work: Work, costs: Floats, fill: Floats) -> Floats:
+        """What pauses cost, by site: the work they lose, at the rate of the dearest hour of the plan."""
+        taken = (fill > 0.0) & np.isfinite(costs)
+        return restarts(fill) * np.where(taken, costs, 0.0).max(axis=1) * (work.restart_s / SLOT_S)
 
     def _paused(self, work: Work, whole: Choice) -> Choice | None:
         """A plan with pauses, if it is cheaper than ``whole``."""
@@ -253,21 +253,18 @@ class Placer:
         if len(hours.room_h) > WINDOW_SLOTS:
             return None
         costs = self._hourly(work, hours)
-        best: tuple[float, int, Floats] | None = None
-        for site in np.flatnonzero(work.usable).tolist():
-            total, fill = hours.fill(costs[site])
-            if total < inf:
-                total += float(work.kind.movement_eur[site]) + restarts(fill) * self._restart_eur(
-                    work, costs[site], fill
-                )
-                if best is None or total < best[0]:
-                    best = (total, site, fill)
-        if best is None or (best[0] >= whole.total_eur and not whole.queued):
+        totals, fill = hours.fill(costs)
+        possible = totals < inf
+        if not possible.any():
             return None
-        total, site, fill = best
+        totals[possible] += (work.kind.movement_eur + self._restarts_eur(work, costs, fill))[possible]
+        site = int(totals.argmin())
+        total = float(totals[site])
+        if total >= whole.total_eur and not whole.queued:
+            return None
         words = "" if whole.reason is PlacementReason.DEADLINE else whole.bound_by
         chosen = self._choice(
-            work.job, work.spec, work.kind, site, hours.stretches(fill), PlacementReason.LEAST_COST, words
+            work.job, work.spec, work.kind, site, hours.stretches(fill[site]), PlacementReason.LEAST_COST, words
         )
         second = Alternative(
             site=whole.site, start_at=whole.start_at, total_eur=whole.total_eur + self._waited_eur(work)

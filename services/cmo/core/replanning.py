@@ -12,6 +12,7 @@ no step makes it dearer (Aarts and Lenstra, "Local Search in Combinatorial Optim
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
 from services.cmo.core.ledger import SLOT_S
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from solyx.events import JobSpec
 
 _SAME_START_S = 60.0
+_NEWS_H = 3  # a forecast is news for what waits when this many hours have gone by
 
 
 class Replanner:
@@ -57,8 +59,13 @@ class Replanner:
     def next_jobs(self, jobs: dict[str, Job], now_s: float) -> Iterator[Job]:
         """Those that are to be looked at in this decision: what runs before what waits, then the oldest first."""
         if not self._pending:
-            self._seen = self._state(now_s)
-            self._pending.extend(self._in_order(jobs[job_id] for job_id in self._use.everywhere() if job_id in jobs))
+            hour, _, _ = self._seen or (0, 0, 0)
+            seen, self._seen = self._seen, self._state(now_s)
+            # What waits is looked at when something is new; by the hour only what runs, or is to start in this hour.
+            news = seen is None or seen[1:] != self._seen[1:] or self._seen[0] // _NEWS_H != hour // _NEWS_H
+            soon_s = inf if news else now_s + SLOT_S
+            live = (jobs[job_id] for job_id in self._use.everywhere() if job_id in jobs)
+            self._pending.extend(self._in_order(job for job in live if job.started or _start_s(job) < soon_s))
         for _ in range(min(len(self._pending), self._policy.replan_jobs)):
             job = jobs.get(self._pending.popleft())
             if job is not None and job.live and job.withdrawn < job.revision and not job.cancel_requested:
@@ -121,3 +128,7 @@ class Replanner:
 
     def _pays(self, new_eur: float, old_eur: float) -> bool:
         return old_eur - new_eur > max(self._policy.worth_eur, self._policy.worth_share * abs(old_eur))
+
+
+def _start_s(job: Job) -> float:
+    return inf if job.start_at is None else job.start_at.timestamp()
