@@ -6,7 +6,7 @@ that couples the hours. With a price μ on it (Geoffrion 1974, §3; Everett, "Ge
 
     min over plans of  cost + μ × (work lost − time run)   +   μ × length
 
-is at most what every plan costs that does the job's work, whatever μ is. The minimum is found by dynamic programming over hours
+is at most what every plan costs that does the job's work, whatever μ ≥ 0 is. The minimum is found by dynamic programming over hours
 and (where the data lies, running or not). In an hour the cost is linear in the time run, so whole hours are enough. The best of a
 grid of μ, refined twice, is taken: the dual is concave in μ.
 """
@@ -36,7 +36,8 @@ def least_paused(
     ``leaving_eur``: EUR when the job's data leaves a site, over (site, job).
     """
     stacked = np.stack(costs)  # site, job, hour
-    low, high = stacked.min(axis=(0, 2)), stacked.max(axis=(0, 2))
+    # μ < 0 would reward work that is lost, and plans that pause for a moment only: not whole hours.
+    low, high = (np.maximum(edge, 0.0) for edge in (stacked.min(axis=(0, 2)), stacked.max(axis=(0, 2))))
     best = np.full(len(length_h), -np.inf)
     share = np.linspace(0.0, 1.0, _GRID)
     for _ in range(_ROUNDS):

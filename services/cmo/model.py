@@ -19,7 +19,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What the core weighs and how patient it is. All spans are in scenario time."""
 
     carbon_eur_per_t: float = 100.0  # EUR per t CO2eq
-    delay_eur_per_job_h: float = 0.0001  # EUR for each hour that a job's start lies after its submission
+    delay_eur_per_job_h: float = 0.00003  # EUR for each hour that a job's start lies after its submission
     horizon_h: int = 72  # starts are considered this far ahead
     batch_jobs: int = 1500  # placements in one decision, so that a transaction stays short
     max_attempts: int = 3  # failures, other than lost nodes, that a job survives less one
@@ -27,9 +27,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     reaction_s: float = 0.0  # what the other services need to act on a decision; grows with a replay's speed
     forecast_fresh_s: float = 10800.0  # a forecast older than this is not used
     restart_s: float = 60.0  # work that a job loses when it is stopped and goes on
-    worth_share: float = 0.02  # of a plan's cost: what another must save for a placement to be taken back
-    worth_eur: float = 0.00002  # the same for small plans
-    replan_jobs: int = 500  # placements that are looked at again in one decision
+    worth_share: float = 0.005  # of a plan's cost: what another must save for a placement to be taken back
+    worth_eur: float = 0.00001  # the same for small plans
+    replan_jobs: int = 200  # placements that are looked at again in one decision
     settle_s: float = 0.0  # no job is refused for what the sites lack until no new site appeared for this long
 
 

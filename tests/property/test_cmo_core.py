@@ -50,6 +50,8 @@ jobs_of = st.builds(
     sites=st.sampled_from([(), (), ("a",), ("b", "c"), ("mars",)]),
 )
 
+lives_of = st.tuples(jobs_of, st.booleans()).map(lambda drawn: {**drawn[0], "suspendable": drawn[1]})
+
 
 def batch(draws) -> list[JobSubmitted]:
     return [submitted(f"job-{index}", **options) for index, options in enumerate(draws)]
@@ -309,7 +311,7 @@ def compacted(events: list[Event]) -> list[Event]:
 
 
 @FEW
-@given(st.lists(jobs_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(0, 60))
+@given(st.lists(lives_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(0, 60))
 def test_every_job_has_one_outcome_and_never_two_lives(draws, random, steps):
     run = Run(random, batch(draws))
     run.say(*world())
@@ -324,7 +326,7 @@ def test_every_job_has_one_outcome_and_never_two_lives(draws, random, steps):
 
 
 @FEW
-@given(st.lists(jobs_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(0, 40))
+@given(st.lists(lives_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(0, 40))
 def test_replaying_the_log_in_any_order_decides_nothing_again(draws, random, steps):
     run = Run(random, batch(draws))
     run.say(*world())
@@ -340,7 +342,7 @@ def test_replaying_the_log_in_any_order_decides_nothing_again(draws, random, ste
 
 
 @FEW
-@given(st.lists(jobs_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(5, 40))
+@given(st.lists(lives_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(5, 40))
 def test_a_core_recovered_midway_sees_every_job_to_its_one_outcome(draws, random, steps):
     run = Run(random, batch(draws))
     run.say(*world())

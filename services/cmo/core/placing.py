@@ -55,6 +55,15 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class GoingOn:
+    """What a run costs that is left alone for now."""
+
+    eur: float
+    stretches: tuple[Stretch, ...]
+    at_least_eur: float  # of any plan for it
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
     """The latest start that the job's owner allows."""
 
@@ -91,9 +100,7 @@ class Placer:
             usable[avoided] = False
         if not usable.any():
             return self._at_home(job, spec, kind, avoided, length_s)
-        delay = (
-            self._policy.delay_eur_per_job_h if spec.weights.delay_eur_per_h is None else spec.weights.delay_eur_per_h
-        )
+        delay = self._delay_eur_per_h(spec)
         work = Work(job, spec, kind, usable, length_s, limit, delay, self._policy.restart_s)
         choice = self._cheapest(work)
         if not spec.suspendable or length_s <= _SHORTEST_PAUSED_S:
@@ -121,34 +128,44 @@ class Placer:
             late_h += ((begin_s - self._now_s) / SLOT_S - before_h) * length_s
             before_h += length_s / SLOT_S
         late_h /= max(before_h * SLOT_S, 1.0)
-        delay = (
-            self._policy.delay_eur_per_job_h if spec.weights.delay_eur_per_h is None else spec.weights.delay_eur_per_h
-        )
+        delay = self._delay_eur_per_h(spec)
         paused_eur = (len(stretches) - 1) * self._policy.restart_s / SLOT_S * energy / max(before_h, 1e-9)
         movement = float(kind.movement_eur[site])
         return float(kind.power_mw[site]) * (energy + paused_eur) + movement + delay * late_h
 
-    def go_on(
-        self, job: Job, spec: JobSpec, site: int, done_s: float, now: datetime
-    ) -> tuple[float, tuple[Stretch, ...]]:
-        """EUR and hours of the best plan that runs on where it is, for now; without pauses where nothing is known."""
+    def go_on(self, job: Job, spec: JobSpec, site: int, done_s: float, now: datetime) -> GoingOn:
+        """The best plan that runs on where it is for now, and what the best of all would cost if stopping cost nothing."""
         self._look(now)
         left_s = self._lengths.left_s(spec.duration_estimate_s, done_s)
         whole = ((self._now_s, left_s),)
+        alone = self.cost_of(job, spec, site, whole, now)
         prices, kind = self._prices, self._kinds.of(spec, job.ran_at)
         if prices is None or not prices.known[site] or left_s <= _SHORTEST_PAUSED_S:
-            return self.cost_of(job, spec, site, whole, now), whole
-        limit = _limit(job, spec, left_s, done_s)
-        delay = (
-            self._policy.delay_eur_per_job_h if spec.weights.delay_eur_per_h is None else spec.weights.delay_eur_per_h
+            return GoingOn(alone, whole, alone)
+        usable = kind.candidates & prices.known
+        work = Work(
+            job,
+            spec,
+            kind,
+            usable,
+            left_s,
+            _limit(job, spec, left_s, done_s),
+            self._delay_eur_per_h(spec),
+            self._policy.restart_s,
         )
-        work = Work(job, spec, kind, kind.candidates, left_s, limit, delay, self._policy.restart_s)
         hours = self._hours(work)
-        costs = self._hourly(work, hours, room_now=False)[site : site + 1]
-        totals, fill = hours.fill(costs, begin=True)
-        total = float((totals + self._restarts_eur(work, costs, fill))[0])
-        alone = self.cost_of(job, spec, site, whole, now)
-        return (total, hours.stretches(fill[0])) if total < alone else (alone, whole)
+        costs = self._hourly(work, hours)
+        best = float((hours.fill(costs)[0] + kind.movement_eur).min())
+        here = costs[site : site + 1]
+        if here[0, 0] == inf:
+            here = self._hourly(work, hours, room_now=False)[site : site + 1]
+        totals, fill = hours.fill(here, begin=True)
+        total = float((totals + self._restarts_eur(work, here, fill))[0])
+        return GoingOn(total, hours.stretches(fill[0]), best) if total < alone else GoingOn(alone, whole, best)
+
+    def _delay_eur_per_h(self, spec: JobSpec) -> float:
+        own = spec.weights.delay_eur_per_h
+        return self._policy.delay_eur_per_job_h if own is None else own
 
     def has_room_elsewhere(self, job: Job, spec: JobSpec, now: datetime) -> str | None:
         """Another site where the job could start now, in its time limit."""
@@ -313,7 +330,7 @@ class Placer:
         carbon_kg = power_mw * carbon
         weights, policy = spec.weights, self._policy
         carbon_eur_per_t = policy.carbon_eur_per_t if weights.carbon_eur_per_t is None else weights.carbon_eur_per_t
-        delay = policy.delay_eur_per_job_h if weights.delay_eur_per_h is None else weights.delay_eur_per_h
+        delay = self._delay_eur_per_h(spec)
         assert job.submitted_at is not None
         late_s = sum(stretches[-1]) - length_s - job.submitted_at.timestamp() - job.kept_s
         cost = CostBreakdown(
@@ -378,7 +395,9 @@ def _limit(job: Job, spec: JobSpec, length_s: float, done_s: float | None = None
     assert job.submitted_at is not None
     if spec.deadline is not None:
         words = f"the deadline {_iso(spec.deadline.timestamp())}"
-        return Limit(spec.deadline.timestamp() - length_s, words)
+        # By the owner's figure where that is longer than what was learned: a promise is kept for what was asked.
+        asked_s = spec.duration_estimate_s - (job.kept_s if done_s is None else done_s)
+        return Limit(spec.deadline.timestamp() - max(length_s, asked_s), words)
     if spec.max_delay_s is not None:
         kept_s = job.kept_s if done_s is None else done_s
         words = f"the maximum delay of {spec.max_delay_s / SLOT_S:.4g} h"

@@ -48,8 +48,11 @@ class Replanner:
         self._seen: tuple[int, int, int] | None = None
 
     def due(self, now_s: float) -> bool:
-        """Something is left over, or an hour has begun, prices came in, or a site changed, since all were looked at."""
-        if self._seen is None:  # a recovered core takes over the plan that its predecessor had looked at
+        """Something is left over, or an hour has begun, prices came in, or a site changed, since all were looked at.
+
+        A core that has just begun, or recovered, takes what it finds for looked at: a restart changes no plan by itself.
+        """
+        if self._seen is None:
             self._seen = self._state(now_s)
         return bool(self._pending) or self._seen != self._state(now_s)
 
@@ -59,10 +62,9 @@ class Replanner:
     def next_jobs(self, jobs: dict[str, Job], now_s: float) -> Iterator[Job]:
         """Those that are to be looked at in this decision: what runs before what waits, then the oldest first."""
         if not self._pending:
-            hour, _, _ = self._seen or (0, 0, 0)
             seen, self._seen = self._seen, self._state(now_s)
             # What waits is looked at when something is new; by the hour only what runs, or is to start in this hour.
-            news = seen is None or seen[1:] != self._seen[1:] or self._seen[0] // _NEWS_H != hour // _NEWS_H
+            news = seen is None or seen[1:] != self._seen[1:] or self._seen[0] // _NEWS_H != seen[0] // _NEWS_H
             soon_s = inf if news else now_s + SLOT_S
             live = (jobs[job_id] for job_id in self._use.everywhere() if job_id in jobs)
             self._pending.extend(self._in_order(job for job in live if job.started or _start_s(job) < soon_s))
@@ -116,8 +118,10 @@ class Replanner:
         if ran_s < self._policy.restart_s:
             return None
         self._ledger.release(job.job_id)
-        keep_eur, stretches = self._placer.go_on(job, spec, site.index, done_s, now)
-        choice = self._placer.choose(job, spec, now, done_s=done_s)
+        going_on = self._placer.go_on(job, spec, site.index, done_s, now)
+        keep_eur, stretches = going_on.eur, going_on.stretches
+        pays = self._pays(going_on.at_least_eur, keep_eur)
+        choice = self._placer.choose(job, spec, now, done_s=done_s) if pays else None
         if isinstance(choice, Choice) and not choice.queued and choice.reason is not PlacementReason.NO_FORECAST:
             same = choice.site == site.name
             goes_on = same and choice.start_at.timestamp() <= now_s + _SAME_START_S
