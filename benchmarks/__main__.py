@@ -15,6 +15,7 @@ BENCHMARKS = {
     "pipeline": "submission rate, submit-to-allocation latency, records/s and memory of each service, start-up",
     "metrics": "metric samples into feature windows, through a real broker, one worker",
     "chaos": "5,000 jobs while each service and the broker are killed: jobs lost and doubled",
+    "fairness": "eight unequal tenants on the openb cluster: dominant shares against progressive filling, lending and return",
     "admission": "Kueue's scalability workload in real time, 15,000 workloads; --large: 50,000 over 1,000 queues",
     "energy": "a year of real jobs on four real grids: cost, carbon and waits of every policy, and the gap to a lower bound",
     "packing": "share of a GPU cluster that packing allocates until it is full, against published policies",

@@ -119,10 +119,13 @@ class QuotaWaits:
         hold = Hold(waiting, self._accounts)
         pending = self._pending_use(tree)
         victims: list[Holding] = []
-        hold.promised = pending.admits(account, waiting.amounts, preemptible=waiting.preemptible)
+        if self._room is None:
+            self._room = when_ended(self._pool, self._now_s)
+        hold.promised = (
+            pending.admits(account, waiting.amounts, preemptible=waiting.preemptible)
+            and self._room.place(waiting.demand) is not None
+        )
         if not hold.promised and self._may_have_victims(waiting, pending):
-            if self._room is None:
-                self._room = when_ended(self._pool, self._now_s)
             if id(tree) not in self._candidates:
                 self._candidates[id(tree)] = Candidates(tree.holdings.values(), self._now_s)
             victims = Search(self._pool, waiting, pending, self._room).best(self._candidates[id(tree)])
@@ -133,8 +136,8 @@ class QuotaWaits:
         if hold.promised:
             for victim in victims:
                 self._release(pending, victim)
-                if self._room is not None:
-                    self._room.give(victim.demand, victim.spots)
+                self._room.give(victim.demand, victim.spots)
+            self._room.take(waiting.demand, self._room.place(waiting.demand) or ())
             pending.add(account, waiting.amounts, 1, firm=not waiting.preemptible)
             self._returning.setdefault(id(tree), hold)
         return hold.promised, victims
