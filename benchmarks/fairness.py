@@ -54,10 +54,12 @@ if TYPE_CHECKING:
 SITE = "openb"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CYCLE_S = 120.0
-HOURS = 6.0
+HOURS = 4.0
 MEAN_RUN_S = 5400.0
 WARM_UP_S = 1800.0  # the cluster has been full for a while, and nothing that started together ends together any more
-WAITING = 60  # jobs of each tenant that always has more
+BACKLOG = (
+    0.1  # of the cluster: what each tenant that always has more has waiting at least; at first as much as all there is
+)
 MODEST_SHARE = 0.02  # of the cluster: what the eighth tenant asks for in all
 GRACE_S = 30.0
 SEED = 7
@@ -266,7 +268,7 @@ class _Run:
         self._used = {tenant.name: np.zeros(3) for tenant in TENANTS}
         self._waits: dict[str, list[float]] = {tenant.name: [] for tenant in TENANTS}
         self._asked = {t.name: MODEST_SHARE if t.modest else np.inf for t in TENANTS}
-        self._open = 0.0  # what the modest tenant has running and waiting, as a share
+        self._open = dict.fromkeys(self._used, 0.0)  # what waits, and of the modest tenant what runs too, as a share
         self._number = 0
         self.times_h: list[float] = []
         self.shares: list[dict[str, float]] = []
@@ -275,27 +277,16 @@ class _Run:
 
     def _step(self, now_s: float) -> None:
         for tenant in TENANTS:
-            while self._wants(tenant):
+            while self._open[tenant.name] < (MODEST_SHARE if tenant.modest else BACKLOG if now_s else 1.0):
                 self._submit(tenant, now_s)
-        while True:  # until nobody starts any more, as in one cycle with queues without end
-            started, ended = self._site.cycle(now_s)
-            for allocation in ended:
-                self._use(allocation, -1)
-            for allocation in started:
-                self._use(allocation, 1)
-                self._waits[allocation.tenant].append(now_s - self._waiting[allocation.tenant].pop(allocation.job_id))
-            if not started:
-                break
-            for tenant in TENANTS:
-                while self._wants(tenant):
-                    self._submit(tenant, now_s)
+        started, ended = self._site.cycle(now_s)
+        for allocation in ended:
+            self._use(allocation, -1)
+        for allocation in started:
+            self._use(allocation, 1)
+            self._waits[allocation.tenant].append(now_s - self._waiting[allocation.tenant].pop(allocation.job_id))
         self.times_h.append(now_s / 3600)
         self.shares.append({name: float((used / self._capacity).max()) for name, used in self._used.items()})
-
-    def _wants(self, tenant: Tenant) -> bool:
-        if tenant.modest:
-            return self._open < MODEST_SHARE
-        return len(self._waiting[tenant.name]) < WAITING
 
     def _submit(self, tenant: Tenant, now_s: float) -> None:
         pods = self._pods[tenant.takes]
@@ -308,14 +299,13 @@ class _Run:
         )
         self._site.place(job_id, tenant.name, spec, now_s)
         self._waiting[tenant.name][job_id] = now_s
-        if tenant.modest:
-            self._open += float((_amounts(resources) / self._capacity).max())
+        self._open[tenant.name] += float((_amounts(resources) / self._capacity).max())
 
     def _use(self, allocation: JobAllocated, sign: int) -> None:
-        amounts = _amounts(allocation.spec.resources)
-        self._used[allocation.tenant] += sign * amounts
-        if sign < 0 and allocation.tenant == "modest":
-            self._open -= float((amounts / self._capacity).max())
+        tenant, amounts = allocation.tenant, _amounts(allocation.spec.resources)
+        self._used[tenant] += sign * amounts
+        if sign < 0 if self._asked[tenant] < 1 else sign > 0:
+            self._open[tenant] -= float((amounts / self._capacity).max())
 
     def fair(self) -> dict[str, float]:
         """Progressive filling on the mean demands."""

@@ -200,30 +200,74 @@ class Queue:
 class Turns:
     """The lanes whose next job is still to be looked at in this pass; the next in turn comes first.
 
-    Equal to sorting anew before each choice: within a pass shares only grow and guarantees only fill, so a turn only moves back,
-    and it is enough to look again at the one that is first.
+    Equal to sorting anew before each choice: within a pass shares only grow and guarantees only fill, so a tenant's turn only moves
+    back, and it is enough to look again at the tenant that is first. Inside a tenant the order changes only when a job that
+    was within what is guaranteed becomes a borrower.
     """
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
-        self._heap: list[tuple[Turn, int, Lane]] = []
+        self._lines: dict[int, _Line] = {}
+        self._heap: list[tuple[Turn, int, _Line]] = []
+        self._pushed = 0
 
     def push(self, lane: Lane, position: int | None) -> None:
         """Look at the job at this position of the lane, in its turn."""
-        if position is not None:
-            heapq.heappush(self._heap, (turn_of(self._accounts, lane.entries[position][1]), position, lane))
+        if position is None:
+            return
+        line = self._lines.get(id(lane.account))
+        if line is None:
+            line = self._lines[id(lane.account)] = _Line()
+        order, waiting = lane.entries[position]
+        borrows = self._accounts.borrows(lane.account, waiting.amounts)
+        heapq.heappush(line.borrowing if borrows else line.within, (order, position, lane))
+        self._line_up(line)
 
     def pop(self) -> tuple[Lane, int] | None:
         """Whose turn it is."""
         while self._heap:
-            turn, position, lane = heapq.heappop(self._heap)
-            if self._accounts.fair:
-                now = turn_of(self._accounts, lane.entries[position][1])
-                if now != turn and self._heap and now > self._heap[0][0]:
-                    heapq.heappush(self._heap, (now, position, lane))
-                    continue
-            return lane, position
+            turn, _, line = heapq.heappop(self._heap)
+            if turn is not line.turn:  # it has lined up anew since
+                continue
+            line.turn = None
+            now = self._best(line)
+            if now == turn:
+                _, position, lane = heapq.heappop(line.borrowing if turn[0] else line.within)
+                self._line_up(line)
+                return lane, position
+            self._line_up(line)
         return None
+
+    def _line_up(self, line: _Line) -> None:
+        turn = self._best(line)
+        if turn is not None and (line.turn is None or turn < line.turn):
+            line.turn = turn
+            self._pushed += 1
+            heapq.heappush(self._heap, (turn, self._pushed, line))
+
+    def _best(self, line: _Line) -> Turn | None:
+        """The turn of a tenant's next job, as things are."""
+        while line.within:
+            _, position, lane = line.within[0]
+            waiting = lane.entries[position][1]
+            if not self._accounts.borrows(lane.account, waiting.amounts):
+                return turn_of(self._accounts, waiting)
+            heapq.heappush(line.borrowing, heapq.heappop(line.within))
+        if not line.borrowing:
+            return None
+        _, position, lane = line.borrowing[0]
+        return turn_of(self._accounts, lane.entries[position][1])
+
+
+class _Line:
+    """The lanes of one account: those whose next job stays within what is guaranteed, and those whose next borrows."""
+
+    __slots__ = ("borrowing", "turn", "within")
+
+    def __init__(self) -> None:
+        self.within: list[tuple[Order, int, Lane]] = []
+        self.borrowing: list[tuple[Order, int, Lane]] = []
+        self.turn: Turn | None = None  # under which it stands in line
 
 
 def turn_of(accounts: Accounts, waiting: Waiting) -> Turn:

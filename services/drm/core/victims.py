@@ -67,12 +67,23 @@ def choose_victims(pool: Pool, head: Waiting, now_s: float) -> list[Holding]:
     Minimal: none of them can be spared. Of the sets that were looked at, the one whose highest priority is lowest, then the
     smallest, then the one that loses less work. It is not always the least of all sets: that is a covering problem and NP-hard.
     """
-    if not pool.preemptible:
+    if not _may_have_victims(pool, head):
         return []
     room = when_ended(pool, now_s)
     if room.fits(head.demand):
         return []
     return Search(pool, head, None, room).best(Candidates(pool.preemptible.values(), now_s))
+
+
+def _may_have_victims(pool: Pool, head: Waiting) -> bool:
+    """Whether a search is worth its time."""
+    account, priority = head.account, -head.order[0]
+    holdings = account.holdings if pool.accounts.fair else pool.preemptible
+    if any(h.preemptible and h.priority < priority for h in holdings.values()):
+        return True
+    if account.parent is None or account.reclaim == "never":
+        return False
+    return pool.accounts.use(account).within(account, head.amounts)
 
 
 class Search:
