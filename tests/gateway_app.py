@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import asyncpg
 import httpx
 
 from services.gateway.app import Gateway
@@ -13,6 +14,7 @@ from services.gateway.settings import GatewaySettings
 from solyx.bus.memory import MemoryBus
 from solyx.bus.port import Bus
 from solyx.clock import ManualClock
+from solyx.database import dsn
 from solyx.events import Event
 from solyx.security import Role
 from solyx.telemetry import get_logger
@@ -85,3 +87,19 @@ async def until(condition: Callable[[], object], within_s: float = 20.0) -> None
             return
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.02)
+
+
+async def count(url: str, table: str) -> int:
+    """The rows of a table."""
+    connection = await asyncpg.connect(dsn(url))
+    try:
+        return await connection.fetchval(f"SELECT count(*) FROM {table}")
+    finally:
+        await connection.close()
+
+
+async def submit(client: httpx.AsyncClient, **fields: object) -> str:
+    """The id of a job that was accepted."""
+    response = await client.post("/v1/jobs", json={**JOB, **fields})
+    assert response.status_code == 202, response.text
+    return response.json()["id"]
