@@ -8,7 +8,7 @@ Shapiro et al., "Conflict-free Replicated Data Types", 2011, section 2.2).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,7 @@ class RunRow:
     expected_s: float = 0.0
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    labels: dict[str, str] | None = None  # None: the events do not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +155,23 @@ class Changes:
 
     def _ran(self, event: JobPlaced | PlacementWithdrawn | PlacementDeferred | JobFinished) -> None:
         """The job's runs so far: an end is final, whatever else is said of that revision."""
+        said = None if isinstance(event, JobFinished) else event.spec.labels
         for run in event.runs:
+            known = self.runs.get((event.job_id, run.revision))
+            labels = known.labels if said is None and known is not None else said
             self.runs[event.job_id, run.revision] = RunRow(
-                event.tenant, run.site, run.usage, started_at=run.started_at, ended_at=run.ended_at
+                event.tenant, run.site, run.usage, started_at=run.started_at, ended_at=run.ended_at, labels=labels
             )
 
     def _planned(self, event: JobPlaced) -> None:
+        key, labels = (event.job_id, event.revision), event.spec.labels
+        known = self.runs.get(key)
+        if known is not None:
+            self.runs[key] = replace(known, labels=labels)
+            return
         run_s = max(0.0, event.spec.duration_estimate_s - event.progress_s)
         usage = expected_use(event.spec, event.cost, run_s=run_s)
-        self.runs.setdefault((event.job_id, event.revision), RunRow(event.tenant, event.site, usage, run_s))
+        self.runs[key] = RunRow(event.tenant, event.site, usage, run_s, labels=labels)
 
     def _entity(self, kind: str, key: str, entity: Entity) -> None:
         known = self.entities.get((kind, key))

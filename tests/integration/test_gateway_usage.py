@@ -5,15 +5,19 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import permutations
 
+import asyncpg
 import httpx
 import pytest
+from msgspec import structs
 
+from services.gateway.store.retention import forget_jobs
 from services.gateway.store.usage import FIGURES
 from solyx.bus.memory import MemoryBus
+from solyx.database import dsn
 from solyx.events import BudgetSet, Event, decode
 from solyx.security import Role
 from tests.gateway_app import Running, running, until
-from tests.gateway_events import START, at, deferred, finished, life, placed, ran, reported, submitted
+from tests.gateway_events import START, at, deferred, finished, life, placed, ran, reported, spec, submitted
 
 DAY = 24 * 60.0
 
@@ -42,7 +46,7 @@ def one_run(job: str, tenant: str, *, day: float, gpu_h: float, site: str = "osl
     run = ran(1, site, gpu_h, ended=day * DAY)
     return [
         submitted(job, tenant, labels=labels),
-        placed(job, 1, site, tenant),
+        structs.replace(placed(job, 1, site, tenant), spec=spec(labels=labels)),
         finished("succeeded", job, 1, site, tenant, runs=(run,)),
     ]
 
@@ -101,6 +105,18 @@ async def test_usage_is_added_up_by_tenant_site_label_and_time(solyx: Running) -
             "cost_eur": 1.5,
             "carbon_kg": 7.5,
         }
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["placed before", "its outcome alone"])
+async def test_usage_keeps_its_labels_when_the_job_has_left(solyx: Running, postgres_url: str, known: bool) -> None:
+    job, plan, outcome = one_run("a1", "acme", day=0, gpu_h=1, team="vision")
+    await published(solyx, job, *([plan] if known else []), outcome)
+    connection = await asyncpg.connect(dsn(postgres_url))
+    await forget_jobs(connection, ["a1"])
+    await connection.close()
+    async with solyx.client() as client:
+        assert (await client.get("/v1/jobs/a1")).status_code == 404
+        assert [row["label"] for row in await rows(client, "by=label:team&label=team=vision")] == ["vision"]
 
 
 async def test_pages_of_usage_hold_every_row_once(solyx: Running) -> None:

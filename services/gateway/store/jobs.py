@@ -57,7 +57,7 @@ _SUMMARY = (
     JOBS.c.cancel_requested_at,
     cast(JOBS.c.labels, Text),
 )
-_RUN = tuple(column for column in RUNS.c if column.name not in ("job_id", "tenant", "expected_s"))
+_RUN = tuple(column for column in RUNS.c if column.name not in ("job_id", "tenant", "expected_s", "labels"))
 HISTORY_COLUMNS = (
     HISTORY.c.seq,
     HISTORY.c.type,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _ENDED = "SELECT id FROM jobs WHERE finished_at < $1 ORDER BY finished_at LIMIT $2"
 # The newest row stays whatever its age: the projector and followers count on from its position.
 _FORGET_HISTORY = "DELETE FROM history WHERE subject = ANY($1::text[]) AND seq < (SELECT max(seq) FROM history)"
+_KEEP_LABELS = """
+UPDATE runs r SET labels = j.labels FROM jobs j WHERE j.id = ANY($1::text[]) AND r.job_id = j.id AND r.labels IS NULL"""
 _FORGET_JOBS = "DELETE FROM jobs WHERE id = ANY($1::text[])"
 # Rows are in the order of their arrival, so the old ones come first. Those of a job that is still there stay, however old.
 _SWEEP = """
@@ -32,6 +34,7 @@ async def forget_jobs(connection: asyncpg.Connection, ids: Sequence[str]) -> Non
     """Delete jobs with their history. What their runs took stays: it is usage, not history."""
     async with connection.transaction():
         await connection.execute(_FORGET_HISTORY, ids)
+        await connection.execute(_KEEP_LABELS, ids)
         await connection.execute(_FORGET_JOBS, ids)
 
 

@@ -150,6 +150,7 @@ RUNS = Table(
         Column(name, Double, nullable=False)
         for name in ("expected_s", "cpu_h", "gpu_h", "energy_kwh", "cost_eur", "carbon_kg")
     ),
+    Column("labels", JSONB),
     Index(
         "runs_tenant_ended_at",
         "tenant",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Text, cast, func, literal, select, text, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from services.gateway.model import BudgetState, BudgetStatus, TenantBudgets, Totals, UsageFilter, UsageRow
 from services.gateway.store.jobs import notify_outbox, outbox_row
@@ -100,6 +100,7 @@ class UsageStore:
         return [_status(one, taken, planned.get(one.tenant, {}), now) for one, taken in zip(asked, used, strict=True)]
 
 
+_LABELS = func.coalesce(RUNS.c.labels, JOBS.c.labels, type_=JSONB)
 _JOBS = func.count(RUNS.c.job_id.distinct())
 
 
@@ -110,9 +111,10 @@ def _narrowed(query: Select[Any], chosen: UsageFilter) -> Select[Any]:
     if chosen.site is not None:
         query = query.where(RUNS.c.site == chosen.site)
     if chosen.labels or chosen.by_label is not None:
-        query = query.join(JOBS, JOBS.c.id == RUNS.c.job_id)
+        # A run read from its job's outcome alone does not know its labels; its job does, while it is there.
+        query = query.outerjoin(JOBS, JOBS.c.id == RUNS.c.job_id)
     if chosen.labels:
-        query = query.where(JOBS.c.labels.contains(dict(chosen.labels)))
+        query = query.where(_LABELS.contains(dict(chosen.labels)))
     return query
 
 
@@ -127,7 +129,7 @@ def _grouped(chosen: UsageFilter) -> Select[Any]:
     site: ColumnElement[Any] = RUNS.c.site if chosen.by_site else nothing
     label: ColumnElement[Any] = nothing
     if chosen.by_label is not None:
-        label = func.coalesce(JOBS.c.labels.op("->>")(chosen.by_label), "")
+        label = func.coalesce(_LABELS.op("->>")(chosen.by_label), "")
     named = (period.label("period"), tenant.label("t"), site.label("s"), label.label("l"))
     inner = _narrowed(select(*named, RUNS.c.job_id, *(RUNS.c[name] for name in FIGURES)), chosen).subquery()
     key = (inner.c.period, inner.c.t, inner.c.s, inner.c.l)
