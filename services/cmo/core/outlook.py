@@ -86,7 +86,8 @@ class Prices:
 
 
 def _at(prefix: Floats, position: float) -> Floats:
-    index = int(position)
+    """The sum up to a position; past the end the last hour's value is held."""
+    index = min(int(position), prefix.shape[1] - 2)
     return prefix[:, index] + (position - index) * (prefix[:, index + 1] - prefix[:, index])
 
 

@@ -100,6 +100,13 @@ def test_a_planned_start_moves_to_a_better_hour_that_was_published_since():
     assert only(placements(cmo.decide(at(2)))).start_at == at(4)
 
 
+def test_a_run_of_weeks_that_waits_for_its_start_is_looked_at_again():
+    cmo = core(*one_site(DEAR, *[DEAR] * 9, *[CHEAP] * 30), submitted(runs=24 * 30, max_delay=24))
+    planned = only(placements(cmo.decide(T0)))
+    assert planned.start_at > at(9)
+    assert all(isinstance(decision, PlacementWithdrawn) for decision in cmo.decide(at(6)))
+
+
 def test_a_core_that_recovered_leaves_plans_as_they_are():
     events = [*one_site(CHEAP, *[DEAR] * 6, *[CHEAP] * 30), submitted(runs=3, max_delay=6, suspendable=True)]
     cmo = core(*events)
