@@ -19,8 +19,9 @@ import numpy as np
 from services.cmo.core.interruption import Hours, restarts
 from services.cmo.core.kinds import Kinds
 from services.cmo.core.ledger import SLOT_S, WINDOW_SLOTS, Room
-from services.cmo.model import Choice, Refuse
-from solyx.events import Alternative, CostBreakdown, FinishReason, PlacementReason
+from services.cmo.core.limits import is_too_late, iso, limit_of, too_late
+from services.cmo.model import Choice
+from solyx.events import Alternative, CostBreakdown, PlacementReason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from services.cmo.core.kinds import Kind
     from services.cmo.core.ledger import Ledger, Stretch
     from services.cmo.core.lengths import Lengths
+    from services.cmo.core.limits import Limit
     from services.cmo.core.outlook import Outlook, Prices
     from services.cmo.core.sites import Sites
     from services.cmo.model import Policy, Verdict
@@ -63,14 +65,6 @@ class GoingOn:
     at_least_eur: float  # of any plan for it
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """The latest start that the job's owner allows."""
-
-    latest_s: float
-    words: str  # empty: there is no limit
-
-
 class Placer:
     """Chooses for one job at a time against the ledger as it is."""
 
@@ -86,9 +80,9 @@ class Placer:
         """Where and when, or why not. ``done_s``: the work done so far, if more than what was reported."""
         self._look(now)
         length_s = self.left_s(job, spec, done_s)
-        limit = _limit(job, spec, length_s, done_s)
-        if not job.moving and _is_too_late(spec, self._now_s):
-            return _too_late(spec, self._now_s)
+        limit = limit_of(job, spec, length_s, done_s)
+        if not job.moving and is_too_late(spec, self._now_s):
+            return too_late(spec, self._now_s)
         kind = self._kinds.of(spec, job.ran_at)
         if kind.obstacle is not None:
             return kind.obstacle
@@ -149,7 +143,7 @@ class Placer:
             kind,
             usable,
             left_s,
-            _limit(job, spec, left_s, done_s),
+            limit_of(job, spec, left_s, done_s),
             self._delay_eur_per_h(spec),
             self._policy.restart_s,
         )
@@ -176,7 +170,7 @@ class Placer:
         if (
             kind.obstacle is not None
             or here is None
-            or (spec.deadline and _limit(job, spec, length_s).latest_s < self._now_s)
+            or (spec.deadline and limit_of(job, spec, length_s).latest_s < self._now_s)
         ):
             return None
         room = Room(self._ledger, kind.demand, length_s, self._now_s).starts(1)[:, 0] & kind.candidates
@@ -235,7 +229,7 @@ class Placer:
                 f"capacity: no feasible site has room within {limit.words or 'the horizon'}; waits in the site's queue"
             )
         elif wish != best:
-            bound_by = f"capacity: {self._sites.all[wish[0]].name} has no room from {_iso(starts_s[wish[1]])}"
+            bound_by = f"capacity: {self._sites.all[wish[0]].name} has no room from {iso(starts_s[wish[1]])}"
         elif limit.words and best[1] == allowed - 1 < self._policy.horizon_h:
             bound_by, reason = limit.words, PlacementReason.DEADLINE
         total = float(costs[best])
@@ -388,36 +382,3 @@ def _least(costs: Floats) -> tuple[int, int]:
     """Site and start of the least cost; of equals the earliest start, then the first site."""
     start, site = divmod(int(costs.T.argmin()), costs.shape[0])
     return site, start
-
-
-def _limit(job: Job, spec: JobSpec, length_s: float, done_s: float | None = None) -> Limit:
-    """Of a job that has run before, what it waited counts, and not what it did."""
-    assert job.submitted_at is not None
-    if spec.deadline is not None:
-        words = f"the deadline {_iso(spec.deadline.timestamp())}"
-        # By the owner's figure where that is longer than what was learned: a promise is kept for what was asked.
-        asked_s = spec.duration_estimate_s - (job.kept_s if done_s is None else done_s)
-        return Limit(spec.deadline.timestamp() - max(length_s, asked_s), words)
-    if spec.max_delay_s is not None:
-        kept_s = job.kept_s if done_s is None else done_s
-        words = f"the maximum delay of {spec.max_delay_s / SLOT_S:.4g} h"
-        return Limit(job.submitted_at.timestamp() + spec.max_delay_s + kept_s, words)
-    return Limit(inf, "")
-
-
-def _is_too_late(spec: JobSpec, now_s: float) -> bool:
-    return spec.deadline is not None and spec.deadline.timestamp() - spec.duration_estimate_s < now_s
-
-
-def _too_late(spec: JobSpec, now_s: float) -> Refuse:
-    assert spec.deadline is not None
-    left_h = (spec.deadline.timestamp() - now_s) / SLOT_S
-    away = f"{left_h:.3g} h away" if left_h > 0 else f"{-left_h:.3g} h ago"
-    return Refuse(
-        reason=FinishReason.DEADLINE_PASSED,
-        message=f"needs {spec.duration_estimate_s / SLOT_S:.3g} h; the deadline {_iso(spec.deadline.timestamp())} is {away}",
-    )
-
-
-def _iso(moment_s: float) -> str:
-    return datetime.fromtimestamp(moment_s, UTC).isoformat(timespec="minutes")
