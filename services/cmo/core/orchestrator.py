@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from services.cmo.core.accounts import Accounts, beyond, deferral_of
 from services.cmo.core.budgets import Over
+from services.cmo.core.decisions import outcome_of, placement_of, withdrawal_of
 from services.cmo.core.expected import ExpectedUse
-from services.cmo.core.jobs import Job, total
+from services.cmo.core.jobs import Job
 from services.cmo.core.ledger import SLOT_S, Ledger
 from services.cmo.core.lengths import Lengths
 from services.cmo.core.outlook import Outlook
@@ -281,21 +282,7 @@ class CmoCore:
     def _withdraw(
         self, job: Job, spec: JobSpec, reason: WithdrawalReason, now: datetime, decisions: list[Event]
     ) -> None:
-        assert job.submitted_at is not None
-        withdrawal = PlacementWithdrawn(
-            job_id=job.job_id,
-            tenant=job.tenant,
-            spec=spec,
-            submitted_at=job.submitted_at,
-            site=job.site,
-            revision=job.revision,
-            attempt=job.attempt,
-            reason=reason,
-            progress_s=job.progress_s,
-            used=job.used,
-            runs=job.runs,
-            decided_at=now,
-        )
+        withdrawal = withdrawal_of(job, spec, reason, now)
         job.merge(withdrawal)
         decisions.append(withdrawal)
 
@@ -309,18 +296,7 @@ class CmoCore:
         decisions: list[Event],
     ) -> None:
         runs = self._accounts.runs(job, job.spec)
-        finished = JobFinished(
-            job_id=job.job_id,
-            tenant=job.tenant,
-            site=job.site,
-            revision=job.revision,
-            outcome=outcome,
-            reason=reason,
-            message=message,
-            usage=total(runs) if runs else None,
-            runs=runs,
-            finished_at=now,
-        )
+        finished = outcome_of(job, outcome, reason, message, runs, now)
         decisions.append(finished)
         self._over(finished)
 
@@ -409,27 +385,8 @@ class CmoCore:
                 decisions.append(deferral)
 
     def _place(self, job: Job, spec: JobSpec, choice: Choice, now: datetime, decisions: list[Event]) -> None:
-        assert job.submitted_at is not None
         choice = self._relief.in_turn(job, spec, choice, now)
-        runs = self._accounts.runs(job, spec)
-        placement = JobPlaced(
-            job_id=job.job_id,
-            tenant=job.tenant,
-            spec=spec,
-            submitted_at=job.submitted_at,
-            site=choice.site,
-            start_at=choice.start_at,
-            revision=job.next_revision,
-            attempt=job.next_attempt,
-            reason=choice.reason,
-            cost=choice.cost,
-            alternative=choice.alternative,
-            bound_by=choice.bound_by,
-            progress_s=job.kept_s,
-            used=total(runs),
-            runs=runs,
-            decided_at=now,
-        )
+        placement = placement_of(job, spec, choice, self._accounts.runs(job, spec), now)
         decisions.append(placement)
         job.merge(placement)
         self._use.write_down(job, spec, now.timestamp(), choice.stretches)

@@ -1,0 +1,76 @@
+"""What is published of a decision: the events, filled in from the record of the job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.cmo.core.jobs import total
+from solyx.events import JobFinished, JobPlaced, PlacementWithdrawn
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from services.cmo.core.jobs import Job
+    from services.cmo.model import Choice
+    from solyx.events import FinishReason, JobSpec, Run, WithdrawalReason
+    from solyx.events.placement import JobOutcome
+
+
+def placement_of(job: Job, spec: JobSpec, choice: Choice, runs: tuple[Run, ...], now: datetime) -> JobPlaced:
+    """The job shall run there from then on, under its next revision."""
+    assert job.submitted_at is not None
+    return JobPlaced(
+        job_id=job.job_id,
+        tenant=job.tenant,
+        spec=spec,
+        submitted_at=job.submitted_at,
+        site=choice.site,
+        start_at=choice.start_at,
+        revision=job.next_revision,
+        attempt=job.next_attempt,
+        reason=choice.reason,
+        cost=choice.cost,
+        alternative=choice.alternative,
+        bound_by=choice.bound_by,
+        progress_s=job.kept_s,
+        used=total(runs),
+        runs=runs,
+        decided_at=now,
+    )
+
+
+def withdrawal_of(job: Job, spec: JobSpec, reason: WithdrawalReason, now: datetime) -> PlacementWithdrawn:
+    """The latest placement is taken back."""
+    assert job.submitted_at is not None
+    return PlacementWithdrawn(
+        job_id=job.job_id,
+        tenant=job.tenant,
+        spec=spec,
+        submitted_at=job.submitted_at,
+        site=job.site,
+        revision=job.revision,
+        attempt=job.attempt,
+        reason=reason,
+        progress_s=job.progress_s,
+        used=job.used,
+        runs=job.runs,
+        decided_at=now,
+    )
+
+
+def outcome_of(
+    job: Job, outcome: JobOutcome, reason: FinishReason, message: str, runs: tuple[Run, ...], now: datetime
+) -> JobFinished:
+    """The job is over, with all its runs."""
+    return JobFinished(
+        job_id=job.job_id,
+        tenant=job.tenant,
+        site=job.site,
+        revision=job.revision,
+        outcome=outcome,
+        reason=reason,
+        message=message,
+        usage=total(runs) if runs else None,
+        runs=runs,
+        finished_at=now,
+    )
