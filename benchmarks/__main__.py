@@ -19,6 +19,7 @@ BENCHMARKS = {
     "admission": "Kueue's scalability workload in real time, 15,000 workloads; --large: 50,000 over 1,000 queues",
     "energy": "a year of real jobs on four real grids: cost, carbon and waits of every policy, and the gap to a lower bound",
     "packing": "share of a GPU cluster that packing allocates until it is full, against published policies",
+    "scheduler": "decisions/s in the core with 10,000 nodes and 100,000 queued jobs; jobs/s through Kafka to allocation",
     "demand_response": "256 GPUs asked to shed a quarter of their power for 3 h: how much, how fast, how long, at whose cost",
 }
 
