@@ -1,5 +1,7 @@
 """Kill -9 every service in turn, and the broker, while jobs flow; then judge the topics alone.
 
+Machines are drained meanwhile, one after the other, and every second batch is of jobs that go on where they were stopped.
+
 The drill is the chaos test's and the benchmark's: what is reported is what was found by ``devstack.checker``, beside the time that
 the installation took to finish all jobs.
 """
@@ -15,8 +17,9 @@ from typing import TYPE_CHECKING
 from benchmarks.installation import Installation, installation, job
 from devstack.checker import TOPICS, Findings, check
 from devstack.options import SERVICES
+from services.actuator.model import Phase
 from services.actuator.simulated.run_log import doubled, run_logs
-from solyx.events import JobFinished, decode
+from solyx.events import SIMULATED_CHECKPOINT_LABEL, SIMULATED_DURATION_LABEL, JobFinished, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +31,10 @@ BATCHES = 50
 NODES_PER_SITE = 12
 SPEED = 600.0
 RUN_S = 1200.0  # scenario seconds: two of wall time
+SUSPENDABLE: dict[str, object] = {
+    "suspendable": True,
+    "labels": {SIMULATED_DURATION_LABEL: str(RUN_S), SIMULATED_CHECKPOINT_LABEL: "20"},
+}
 PAUSE_S = 0.5  # between two batches
 KILL_EVERY_S = 3.0
 FINISH_WITHIN_S = 240.0
@@ -36,20 +43,24 @@ FINISH_WITHIN_S = 240.0
 class Drill:
     """What was found, and how it went."""
 
-    def __init__(self, findings: Findings, ran_twice: int, duration_s: float, restarts: int) -> None:
-        self.findings, self.ran_twice, self.duration_s, self.restarts = findings, ran_twice, duration_s, restarts
+    def __init__(self, findings: Findings, ran_twice: int, stopped: int, duration_s: float, restarts: int) -> None:
+        self.findings, self.ran_twice, self.stopped = findings, ran_twice, stopped
+        self.duration_s, self.restarts = duration_s, restarts
 
 
 def drill(tell: Callable[[str], None], *, jobs: int = JOBS) -> Drill:
     """Submit ``jobs``, kill everything once, wait until all have ended, and judge."""
     failures = {"SOLYX_ACTUATOR_SIMULATED_FAILURE_RATE": "0.02"}
-    with installation(nodes_per_site=NODES_PER_SITE, speed=SPEED, tell=tell, environment=failures) as system:
+    with installation(
+        nodes_per_site=NODES_PER_SITE, speed=SPEED, tell=tell, environment=failures, drains=True
+    ) as system:
         began = time.monotonic()
         accepted: list[str] = []
 
         def submit() -> None:
             for number in range(BATCHES):
-                batch = [job(seconds=RUN_S, max_delay=6 * 3600)] * (jobs // BATCHES)
+                kind = SUSPENDABLE if number % 2 else {}
+                batch = [job(seconds=RUN_S, max_delay=6 * 3600) | kind] * (jobs // BATCHES)
                 accepted.extend(system.submit(batch, key=f"chaos-{number}"))
                 time.sleep(PAUSE_S)
 
@@ -61,9 +72,11 @@ def drill(tell: Callable[[str], None], *, jobs: int = JOBS) -> Drill:
         _wait_for_the_end(system, len(accepted), tell)
         time.sleep(1.0)  # the last releases follow the last outcomes
         findings = check(system.read_all(TOPICS), accepted=accepted)
+        runs = run_logs(system.state / "services")
         return Drill(
             findings,
-            len(doubled(run_logs(system.state / "services"))),
+            len(doubled(runs)),
+            sum(run.phase is Phase.STOPPED for run in runs),
             time.monotonic() - began,
             sum(part.restarts for part in system.stack.parts()),
         )
@@ -126,6 +139,8 @@ def measure(console: Console) -> dict[str, float]:
         "doubled": float(len(found.doubled) + result.ran_twice),
         "capacity_exceeded": float(len(found.exceeded)),
         "left_over": float(len(found.left_over)),
+        "unworked": float(len(found.unworked)),
+        "stopped": float(result.stopped),
         "jobs": float(found.jobs),
         "runs": float(found.runs),
         "restarts": float(result.restarts),

@@ -91,11 +91,15 @@ def installation(
     tell: Callable[[str], None],
     environment: Mapping[str, str] | None = None,
     services: Sequence[str] = SERVICES,
+    drains: bool = False,
 ) -> Generator[Installation]:
-    """Start everything in a directory of its own, set the clock going, and leave nothing behind."""
+    """Start everything in a directory of its own, set the clock going, and leave nothing behind.
+
+    ``drains``: from the second hour on each site empties one machine after the other, for an hour each.
+    """
     with tempfile.TemporaryDirectory(prefix="solyx-benchmark-") as directory:
         state = Path(directory)
-        world = _scenario(state / "scenario", nodes_per_site)
+        world = _scenario(state / "scenario", nodes_per_site, drains=drains)
         start = scenario.load(world).start
         clock_file = state / "clock.json"
         (state / "logs").mkdir()
@@ -129,14 +133,26 @@ def installation(
             stack.stop()
 
 
-def _scenario(directory: Path, nodes_per_site: int) -> Path:
+def _scenario(directory: Path, nodes_per_site: int, *, drains: bool) -> Path:
     """The generated scenario with sites of the wanted size, without planned outages."""
     generate(directory, sites=SITES, jobs=1)
     file = directory / "scenario.toml"
     text = re.sub(r"nodes = \{ count = \d+", f"nodes = {{ count = {nodes_per_site}", file.read_text())
     text = re.sub(r"\[\[sites\.outages\]\][^\n]*\n(?:\w+ = [^\n]*\n)+", "", text)
-    file.write_text(re.sub(r"\noutages = [^\n]*", "", text))
+    text = re.sub(r"\noutages = [^\n]*", "", text)
+    if drains:
+        text = re.sub(
+            r'(\[\[sites\]\]\nname = "(\w+)"\n(?:\w+ = [^\n]*\n)+)',
+            lambda site: site[1] + "".join(_drain(site[2], index) for index in range(nodes_per_site)),
+            text,
+        )
+    file.write_text(text)
     return directory
+
+
+def _drain(site: str, index: int) -> str:
+    times = f"from_h = {2 + index}\nuntil_h = {3 + index}\n"
+    return f'\n[[sites.maintenance]]\nnode = "{site}-{index:03d}"\naction = "drain"\n{times}'
 
 
 def job(*, seconds: float, cpu: float = 1, max_delay: float = 0.0) -> dict[str, object]:
