@@ -9,7 +9,6 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from confluent_kafka import KafkaException
@@ -19,6 +18,7 @@ from devstack import child
 from devstack.child import LOOPBACK
 from devstack.errors import DevstackError
 from devstack.kafka_jars import aot_cache, class_path, java
+from devstack.server import Server
 
 __all__ = ["DevstackError", "KafkaBroker"]
 
@@ -73,13 +73,16 @@ _SETTINGS: dict[str, str | int] = {
 }
 
 
-class KafkaBroker:
+class KafkaBroker(Server):
     """`with KafkaBroker(directory) as broker: broker.bootstrap_servers`.
 
     `port` fixes the client port; without it a free one is chosen and kept for this object's life, so that clients find
     the broker again after `kill()` and `start()`. `settings` are added to server.properties. `jvm` replaces the options
     that make the start fast where `kafka_aot` has prepared it.
     """
+
+    stop_signal = signal.SIGTERM
+    stop_within_s = 15.0
 
     def __init__(
         self,
@@ -89,28 +92,16 @@ class KafkaBroker:
         settings: Mapping[str, str] | None = None,
         jvm: Sequence[str] | None = None,
     ) -> None:
-        self._directory = Path(directory).absolute()
-        self._fixed_port = port
-        self._port: int | None = None
+        super().__init__(directory, port=port)
         self._controller_port: int | None = None
         self._settings = dict(settings or {})
         self._jvm = jvm
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap_servers(self) -> str:
         if self._port is None:
             raise DevstackError("the broker has no address yet", "start() it first")
         return f"{LOOPBACK}:{self._port}"
-
-    @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid if self.is_running and self._process is not None else None
-
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     @property
     def log_file(self) -> Path:
@@ -135,31 +126,6 @@ class KafkaBroker:
                 raise self._failure(within_s)
             self._release_ports()
         raise AssertionError
-
-    def stop(self, *, within_s: float = 15.0) -> None:
-        """Ends the broker in order; the data stays."""
-        if self._process is not None:
-            child.end(self._process, how=signal.SIGTERM, within_s=within_s)
-            self._process = None
-
-    def kill(self) -> None:
-        """Ends the broker as a power cut would. `start()` brings it back on the same port with the data it had."""
-        if self._process is not None:
-            child.end(self._process, how=signal.SIGKILL)
-            self._process = None
-
-    def restart(self, *, within_s: float = 60.0) -> Self:
-        self.stop()
-        return self.start(within_s=within_s)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-        self._release_ports()
 
     @property
     def _data(self) -> Path:

@@ -11,12 +11,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from devstack import child
 from devstack.child import LOOPBACK
 from devstack.errors import DevstackError
+from devstack.server import Server
 
 __all__ = ["DevstackError", "PostgresServer"]
 
@@ -42,17 +42,17 @@ _SETTINGS = {
 }
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """`with PostgresServer(directory) as server: server.url`.
 
     `port` fixes the port; without it a free one is chosen and kept for this object's life.
     """
 
+    stop_signal = signal.SIGINT  # fast shutdown: open transactions are rolled back
+    stop_within_s = 10.0
+
     def __init__(self, directory: Path | str, *, port: int | None = None) -> None:
-        self._directory = Path(directory).absolute()
-        self._fixed_port = port
-        self._port: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(directory, port=port)
 
     @property
     def url(self) -> str:
@@ -67,15 +67,6 @@ class PostgresServer:
         if self._port is None:
             raise DevstackError("the database has no address yet", "start() it first")
         return self._port
-
-    @property
-    def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid if self.is_running and self._process is not None else None
-
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     @property
     def log_file(self) -> Path:
@@ -100,29 +91,7 @@ class PostgresServer:
             time.sleep(0.2)
         return self
 
-    def stop(self, *, within_s: float = 10.0) -> None:
-        """Fast shutdown: open transactions are rolled back, the data is on disk."""
-        if self._process is not None:
-            child.end(self._process, how=signal.SIGINT, within_s=within_s)
-            self._process = None
-
-    def kill(self) -> None:
-        """Ends the server as a power cut would; `start()` recovers what was committed."""
-        if self._process is not None:
-            child.end(self._process, how=signal.SIGKILL)
-            self._process = None
-
-    def restart(self, *, within_s: float = 30.0) -> Self:
-        self.stop()
-        return self.start(within_s=within_s)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def _release_ports(self) -> None:
         if self._port is not None:
             child.release_port(self._port)
             self._port = None

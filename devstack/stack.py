@@ -25,6 +25,7 @@ from devstack.child import LOOPBACK
 from devstack.errors import DevstackError
 from devstack.existing import unusable_kafka
 from devstack.postgres import PostgresServer
+from devstack.server import Server
 from devstack.service import ServiceProcess, resident_mb
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.port import Transient
@@ -232,7 +233,7 @@ class Stack:
                 self._tell(news)
         return all(process.ready for process in self.services)
 
-    def _servers(self) -> list[tuple[str, KafkaBroker | PostgresServer]]:
+    def _servers(self) -> list[tuple[str, Server]]:
         """The broker and the database that are ours."""
         named = (("kafka", self._broker), ("postgres", self._database))
         return [(name, server) for name, server in named if server is not None]
