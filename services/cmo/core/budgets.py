@@ -54,7 +54,10 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one job that is not over has in its tenant's account. Runs are only ever added."""
+    """What one job that is not over has in its tenant's account.
+
+    A run may change until the next placement carries it: its end is reported late, or its last hour's prices come in.
+    """
 
     tenant: str
     runs: tuple[tuple[int, Amounts], ...]  # hour in which each ended, what it took
@@ -131,7 +134,9 @@ class Budgets:
         if share == before or (before is None and not share.runs and share.planned == _NOTHING):
             return
         account = self._account(tenant)
-        for hour, amounts in share.runs[len(before.runs) if before is not None else 0 :]:
+        for hour, amounts in before.runs if before is not None and before.runs != share.runs else ():
+            account.add(hour, _minus(_NOTHING, amounts))
+        for hour, amounts in share.runs if before is None or before.runs != share.runs else ():
             account.add(hour, amounts)
         given = before.planned if before is not None else _NOTHING
         account.planned = _plus(account.planned, _minus(share.planned, given))

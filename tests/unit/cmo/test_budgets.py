@@ -247,3 +247,16 @@ def test_a_job_that_was_moved_or_suspended_keeps_its_place_in_the_budget():
     decided = cmo.decide(at(3.5))
     assert only(outcomes(decided)).usage.gpu_h == pytest.approx(3.5)
     assert placements(decided) == [], "3.5 of 4 are used and one more hour does not fit"
+
+
+def test_a_lost_run_whose_end_is_reported_late_counts_once():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 2.8, "week")), *gpu_jobs(1))
+    placed = only(placements(cmo.decide(T0)))
+    cmo.fold(report(placed, "started", 0))
+    cmo.fold(site("a", node("1", cores=64, gpus=64), hours=2, lost=True))
+    assert "waits for ready nodes" in only(deferrals(cmo.decide(at(2)))).detail  # two hours so far
+    cmo.fold(report(placed, "stopped", 1.5, reason=WorkloadReason.RELEASED))
+    cmo.decide(at(3))
+    cmo.fold(site("a", node("1", cores=64, gpus=64), hours=4))
+    again = only(placements(cmo.decide(at(4))))
+    assert again.used.gpu_h == pytest.approx(1.5), "and with one more hour it fits"
