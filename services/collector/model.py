@@ -30,6 +30,9 @@ Unit = Literal[
     "lbco2_per_mwh",
     "pct",
     "share",
+    "w",
+    "kw",
+    "mw",
 ]
 FACTORS: dict[EnergyKind, dict[Unit, float]] = {
     "price_eur_per_mwh": {"eur_per_mwh": 1.0, "eur_per_kwh": 1000.0, "ct_per_kwh": 10.0},
@@ -40,6 +43,7 @@ FACTORS: dict[EnergyKind, dict[Unit, float]] = {
         "lbco2_per_mwh": 0.45359237,  # the international avoirdupois pound in kg (exact)
     },
     "renewable_pct": {"pct": 1.0, "share": 100.0},
+    "on_site_w": {"w": 1.0, "kw": 1e3, "mw": 1e6},
 }
 """What a value in a unit is multiplied by to be in the unit of its kind; the first of each kind is the default."""
 
@@ -368,6 +372,16 @@ class PowerEntry(Config, frozen=True, kw_only=True):
     pue: Annotated[float, msgspec.Meta(ge=1)] = 1.0
 
 
+class BatteryEntry(Config, frozen=True, kw_only=True):
+    """As ``solyx.events.Battery``."""
+
+    capacity_wh: NonNegative
+    charge_wh: NonNegative
+    max_charge_w: NonNegative = 0.0
+    max_discharge_w: NonNegative
+    efficiency: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+
+
 class SiteEntry(Config, frozen=True, kw_only=True):
     """The inventory of a site that nothing else reports."""
 
@@ -380,6 +394,7 @@ class SiteEntry(Config, frozen=True, kw_only=True):
     network_node: str = ""
     egress_eur_per_gib: NonNegative = 0.0
     latency_ms: dict[str, NonNegative] = {}  # round trip to named places
+    battery: BatteryEntry | None = None
 
     def __post_init__(self) -> None:
         if not self.nodes:

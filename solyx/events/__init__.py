@@ -45,7 +45,7 @@ from solyx.events.placement import (
 )
 from solyx.events.response import DemandResponseReported
 from solyx.events.route import RouteDecided, RouteReason
-from solyx.events.site import DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
+from solyx.events.site import Battery, DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
 
 __all__ = [
     "NOWHERE",
@@ -56,6 +56,7 @@ __all__ = [
     "AllocationReleased",
     "Alternative",
     "AnomalyDetected",
+    "Battery",
     "Budget",
     "BudgetSet",
     "CostBreakdown",

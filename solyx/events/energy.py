@@ -6,7 +6,9 @@ from typing import ClassVar, Literal
 
 from solyx.events.event import Event, NonNegative, Positive, Time
 
-EnergyKind = Literal["price_eur_per_mwh", "carbon_gco2_per_kwh", "renewable_pct"]
+EnergyKind = Literal[
+    "price_eur_per_mwh", "carbon_gco2_per_kwh", "renewable_pct", "on_site_w"
+]  # on site: generated there
 
 
 class EnergySeriesPublished(Event, frozen=True, kw_only=True):

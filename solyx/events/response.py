@@ -27,7 +27,8 @@ class DemandResponseReported(Event, frozen=True, kw_only=True):
     detail: str = ""  # in words
     baseline_w: NonNegative = 0.0  # when shedding was first planned: what ran then
     planned_w: NonNegative = 0.0  # what the plan leaves at most
-    now_w: NonNegative = 0.0
+    now_w: NonNegative = 0.0  # as the grid sees it: less what the battery gives
+    battery_w: NonNegative = 0.0  # what a battery can give all through the window; it counts towards the cap
     mean_w: NonNegative | None = None  # over the window so far; None before it begins
     peak_w: NonNegative | None = None  # in the window so far, from 30 s after its start on
     capped_at: Time | None = None  # since when the power has been at or below the cap

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -50,6 +50,20 @@ class PowerModel(Model, frozen=True, kw_only=True):
         return self.pue * self.idle_w_per_node * nodes
 
 
+class Battery(Model, frozen=True, kw_only=True):
+    """Storage behind a site's meter. The site's own controller charges it, and discharges it when the site is above a cap."""
+
+    capacity_wh: NonNegative
+    charge_wh: NonNegative
+    max_charge_w: NonNegative = 0.0
+    max_discharge_w: NonNegative
+    efficiency: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0  # of what is taken out, the share that arrives
+
+    def lasting_w(self, window_s: float) -> float:
+        """What it can give all through a window."""
+        return min(self.max_discharge_w, self.charge_wh * self.efficiency * 3600.0 / max(window_s, 1.0))
+
+
 class SiteObserved(Event, frozen=True, kw_only=True):
     """The inventory of a site, whole; a later one replaces it."""
 
@@ -64,6 +78,7 @@ class SiteObserved(Event, frozen=True, kw_only=True):
     network_node: str = ""  # where the site attaches to the network; empty: the site's name
     egress_eur_per_gib: NonNegative = 0.0
     latency_ms: dict[str, float] = msgspec.field(default_factory=dict)  # round trip to named places
+    battery: Battery | None = None
     lost: bool = False  # declared lost and fenced: nothing runs there any more
 
     @property

@@ -22,6 +22,7 @@ Values = NDArray[np.float64]
 STEP_S = 3600.0
 _STEP = timedelta(seconds=STEP_S)
 _COLUMNS = ("time", "price_eur_mwh", "carbon_gco2_kwh", "renewable_pct")
+_ON_SITE = "on_site_w"  # a column that a file may have
 
 
 class DayAheadMarket(Model, frozen=True):
@@ -46,6 +47,7 @@ class EnergySeries(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     price_eur_per_mwh: Values
     carbon_gco2_per_kwh: Values
     renewable_pct: Values
+    on_site_w: Values | None = None  # what the site expects to generate itself, known as prices are; None: it does not
 
     @property
     def end(self) -> datetime:
@@ -90,13 +92,14 @@ def next_publication(after: datetime, market: DayAheadMarket) -> datetime:
 
 
 def read_energy(file: Path) -> EnergySeries:
-    """Read an energy CSV: ``time`` (UTC, hourly), ``price_eur_mwh``, ``carbon_gco2_kwh``, ``renewable_pct``; empty cells are gaps.
+    """Read an energy CSV: ``time`` (UTC, hourly), ``price_eur_mwh``, ``carbon_gco2_kwh``, ``renewable_pct`` and, where
+    the site generates power, ``on_site_w``; empty cells are gaps.
 
     Raises:
         ScenarioError: a cell is no number, a time is missing, repeated, out of order or off the hour, or there are no rows.
     """
     start: datetime | None = None
-    hours: list[tuple[int, float, float, float]] = []
+    hours: list[tuple[int, float, float, float, float]] = []
     last = -1
     nan = float("nan")
     for row in read_rows(file, _COLUMNS):
@@ -112,12 +115,17 @@ def read_energy(file: Path) -> EnergySeries:
         if rest or hour <= last:
             raise row.error("time", f"is {cell}, not a full hour after the row before", "Rows are hourly and in order.")
         last = hour
-        hours.append(
-            (hour, row.number_or(_COLUMNS[1], nan), row.number_or(_COLUMNS[2], nan), row.number_or(_COLUMNS[3], nan))
-        )
+        cells = (row.number_or(column, nan) for column in (*_COLUMNS[1:], _ON_SITE))
+        hours.append((hour, *cells))  # pyright: ignore[reportArgumentType] - four of them
     if start is None:
         raise ScenarioError(file, 2, "time", "there are no rows", "Add one row for each hour.")
-    table = np.full((3, last + 1), np.nan)
+    table = np.full((4, last + 1), np.nan)
     indices = [hour[0] for hour in hours]
     table[:, indices] = np.array([hour[1:] for hour in hours]).T
-    return EnergySeries(start=start, price_eur_per_mwh=table[0], carbon_gco2_per_kwh=table[1], renewable_pct=table[2])
+    return EnergySeries(
+        start=start,
+        price_eur_per_mwh=table[0],
+        carbon_gco2_per_kwh=table[1],
+        renewable_pct=table[2],
+        on_site_w=None if np.isnan(table[3]).all() else table[3],
+    )

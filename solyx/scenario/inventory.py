@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from solyx.events import DeviceGroup, Node, PowerModel
+from solyx.events import Battery, DeviceGroup, Node, PowerModel
 from solyx.events.event import Model
 from solyx.scenario.cells import read_rows
 
@@ -158,6 +158,20 @@ def read_power(table: Table) -> PowerModel:
         w_per_core=table.number("w_per_core", 0.0),
         w_per_gpu=table.number("w_per_gpu", 0.0),
         pue=table.number("pue", 1.0, least=1.0),
+    )
+
+
+def read_battery(table: Table | None) -> Battery | None:
+    """``{ capacity_wh, charge_wh, max_charge_w, max_discharge_w, efficiency }``; the charge is full unless it is said."""
+    if table is None:
+        return None
+    capacity_wh = table.number("capacity_wh")
+    return Battery(
+        capacity_wh=capacity_wh,
+        charge_wh=min(capacity_wh, table.number("charge_wh", capacity_wh)),
+        max_charge_w=table.number("max_charge_w", 0.0),
+        max_discharge_w=table.number("max_discharge_w"),
+        efficiency=min(1.0, table.number("efficiency", 1.0)),
     )
 
 

@@ -9,11 +9,19 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from solyx.events import Node, PowerModel
+from solyx.events import Battery, Node, PowerModel
 from solyx.events.event import Model
 from solyx.scenario.document import read_document
 from solyx.scenario.energy import DayAheadMarket, EnergySeries, read_energy
-from solyx.scenario.inventory import Maintenance, Outage, read_maintenance, read_nodes, read_outages, read_power
+from solyx.scenario.inventory import (
+    Maintenance,
+    Outage,
+    read_battery,
+    read_maintenance,
+    read_nodes,
+    read_outages,
+    read_power,
+)
 from solyx.scenario.jobs import JobSource, ScenarioJob, read_job_source, read_jobs
 from solyx.scenario.loads import Load, read_loads
 from solyx.scenario.network import Network, read_network
@@ -37,6 +45,7 @@ class Site(Model, frozen=True):
     latency_ms: dict[
         str, float
     ]  # round trip to the other sites over the unloaded network, and to places named in the file
+    battery: Battery | None = None
     outages: tuple[Outage, ...] = ()
     maintenance: tuple[Maintenance, ...] = ()
 
@@ -139,6 +148,7 @@ def _site(table: Table, network: Network, attached: dict[str, str], egress_eur_p
         name=name,
         nodes=nodes,
         power=read_power(table.table("power")),
+        battery=read_battery(table.table("battery") if table.has("battery") else None),
         market=_market(energy),
         energy_file=energy.existing_file("file"),
         network_node=attached[name],

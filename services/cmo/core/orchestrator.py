@@ -192,9 +192,11 @@ class CmoCore:
                 del self._grid[name, event.event_id]
             elif site is not None and event.status == "announced":
                 first, end = floor(event.start.timestamp() / SLOT_S), -floor(-event.end.timestamp() / SLOT_S)
-                watts = max(0, floor(event.power_cap_w - site.idle_w))
+                window_s = (event.end - event.start).total_seconds()
+                watts = max(0, floor(event.power_cap_w + site.battery_w(window_s) - site.idle_w))
                 caps.setdefault(site.index, []).append((first, end, watts))
         self._ledger.set_sites(self._sites.all, caps, now_s)
+        self._outlook.set_full_w({site.name: site.full_w for site in self._sites.all})
         if len(self._sites.all) > self._sites_seen:
             self._sites_seen = len(self._sites.all)
             self._settled_at_s = now_s + self._policy.settle_s

@@ -2,6 +2,9 @@
 
 For each site and kind: the forecast if it is fresh, with published values laid over it; else the published values alone, whose
 last one is held. Prices say nothing about hours for which none is published or forecast, so no start is considered there.
+
+Power that a site generates itself costs nothing and emits nothing: it takes its share of the site's power at full use off price and
+carbon of each hour for which it is published (none is guessed). Every job of an hour is charged that mix, not the first ones nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 PRICE: Final = "price_eur_per_mwh"
 CARBON: Final = "carbon_gco2_per_kwh"
+ON_SITE: Final = "on_site_w"
 
 # A published value older than this says nothing about now: the daily cycle is the strongest in prices and carbon
 # (Lago et al. 2021, Applied Energy 293, §3).
@@ -102,13 +106,14 @@ class Outlook:
             None  # hour from which on published values are still asked for; None: no run is under way
         )
         self._version = 0
+        self._full_w: dict[str, float] = {}
         self.auctions = 0  # grows when prices of hours ahead are published
         self._made_for: tuple[int, int, list[str]] | None = None
         self._prices: Prices | None = None
 
     def fold_series(self, event: EnergySeriesPublished) -> None:
         """Take over published values."""
-        if event.kind in (PRICE, CARBON):
+        if event.kind in (PRICE, CARBON, ON_SITE):
             self.auctions += event.kind == PRICE and len(event.values) > 1
             self._series.setdefault((event.site, event.kind), HourlySeries()).add(
                 event.start, event.step_s, event.values
@@ -123,6 +128,12 @@ class Outlook:
         known = self._forecasts.get(key)
         if known is None or issued_at_s > known.issued_at_s:
             self._forecasts[key] = Forecast(issued_at_s, curve_of(event.start, event.step_s, event.mean))
+            self._version += 1
+
+    def set_full_w(self, full_w: dict[str, float]) -> None:
+        """Each site's power at full use, of which its own generation is a share."""
+        if full_w != self._full_w:
+            self._full_w = full_w
             self._version += 1
 
     def keep_from(self, hour: int | None) -> None:
@@ -157,11 +168,24 @@ class Outlook:
             known[index] = True
             price[index], end_hour = prices
             starts[index] = max(1, min(horizon + 1, end_hour - hour))
+            bought = 1.0 - self._on_site(site, hour, hours)
+            price[index] *= bought
             if carbons is not None:
-                carbon[index] = carbons[0]
+                carbon[index] = carbons[0] * bought
         # EUR/t × gCO2/kWh = EUR/t × kg/MWh = EUR/MWh ÷ 1000
         weighted = price + carbon * (self._policy.carbon_eur_per_t / 1000.0)
         return Prices(hour, _prefix(price), _prefix(carbon), _prefix(weighted), known, starts)
+
+    def _on_site(self, site: str, hour: int, hours: int) -> Floats:
+        """The share of the site's power at full use that its own generation covers, by hour; 0 where nothing is published."""
+        share, full_w = np.zeros(hours), self._full_w.get(site, 0.0)
+        series = self._series.get((site, ON_SITE))
+        published = series.curve() if series else None
+        if published is not None and full_w > 0.0 and published.start_hour <= hour < published.end_hour:
+            span = slice(hour - published.start_hour, hour - published.start_hour + hours)
+            ahead = np.where(published.held[span], 0.0, published.values[span])
+            share[: len(ahead)] = np.clip(ahead / full_w, 0.0, 1.0)
+        return share
 
     def _look(self, site: str, kind: str, hour: int, hours: int, now_s: float) -> tuple[Floats, int] | None:
         """Hourly values from the present hour on, and the first hour for which there is none but a held one."""

@@ -63,6 +63,7 @@ class Answer:
     peak_w: float | None = None
     measured_s: float = 0.0
     capped_at: datetime | None = None
+    battery_w: float | None = None  # what a battery gives all through the window
     lead_s: float = 0.0  # the time that others need to make room
     did: dict[str, str] = field(default_factory=dict[str, str])  # by job: suspended, migrated, delayed, stopped
     before: dict[str, int] = field(default_factory=dict[str, int])  # the same, counted by an earlier life
@@ -113,6 +114,7 @@ class Answer:
             baseline_w=self.baseline_w,
             planned_w=self.planned_w,
             now_w=self.now_w,
+            battery_w=self.battery_w or 0.0,
             mean_w=self.mean_w,
             peak_w=self.peak_w,
             capped_at=self.capped_at,
@@ -195,20 +197,33 @@ class Relief:
         lead_s = self._policy.reaction_s + max((job.spec.grace_period_s for job in here if job.spec), default=0.0)
         begin_s, answer.lead_s = answer.start_s - lead_s, lead_s
         loads = [load for job in here if (load := self._load(job, site, answer.end_s, now, lead_s)) is not None]
-        plan = shed(loads, answer.event.power_cap_w - site.idle_w)
-        answer.planned_w = site.idle_w + plan.left_w
+        battery_w = self._battery_w(answer, site, now_s)
+        plan = shed(loads, answer.event.power_cap_w + battery_w - site.idle_w)
+        answer.planned_w = max(0.0, site.idle_w + plan.left_w - battery_w)
         if now_s >= begin_s:
             for job_id, step in plan.steps:
                 self._make_room(answer, jobs[job_id], step, site, now, take_back)
         now_w = self._power_w(here, site)
         if now_s < begin_s or answer.baseline_w == 0.0:
             answer.baseline_w = now_w
+        if now_s >= answer.start_s:  # its controller gives what is missing
+            now_w -= min(battery_w, max(0.0, now_w - answer.event.power_cap_w))
         answer.measure(now_w, now_s)
         self._judge(answer, plan, now_s)
         again_s = (
             min(begin_s, now_s + LOOK_EVERY_S) if now_s < begin_s else now_s + _LOOK_SHARE * self._policy.reaction_s
         )
         self._due_s = min(self._due_s, again_s, answer.end_s)
+
+    def _battery_w(self, answer: Answer, site: Site, now_s: float) -> float:
+        """What the battery can give all through the window, or what is left of it; never more than at its start."""
+        start_s = max(now_s, answer.start_s)
+        if now_s < answer.start_s or answer.battery_w is None:
+            answer.battery_w = site.battery_w(answer.end_s - start_s)
+        elif site.observed.observed_at.timestamp() > answer.start_s:  # its charge was read since
+            left_s = answer.end_s - site.observed.observed_at.timestamp()
+            answer.battery_w = min(answer.battery_w, site.battery_w(left_s))
+        return answer.battery_w
 
     def _power_w(self, here: list[Job], site: Site) -> float:
         """What runs takes now, and the idle floor."""

@@ -81,6 +81,18 @@ class Site:
         """The floor that no placement changes."""
         return self.power.idle_w(nodes=sum(self.ready.values()))
 
+    @property
+    def full_w(self) -> float:
+        """Its power when everything that is ready is in use."""
+        cores = sum(count * shape.cpu_milli for shape, count in self.ready.items()) / 1000.0
+        devices = sum(count * group.count for shape, count in self.ready.items() for group in shape.devices)
+        return self.idle_w + self.power.dynamic_w(cores=cores, gpus=float(devices))
+
+    def battery_w(self, window_s: float) -> float:
+        """What its battery can give all through a window."""
+        battery = self.observed.battery
+        return 0.0 if battery is None else battery.lasting_w(window_s)
+
     def latency_ms(self, place: str) -> float | None:
         """Round trip to a named place; None when nobody knows a way."""
         return 0.0 if place == self.name else self.observed.latency_ms.get(place)

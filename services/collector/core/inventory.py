@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from solyx.events import DeviceGroup, Node, PowerModel, SiteObserved
+from solyx.events import Battery, DeviceGroup, Node, PowerModel, SiteObserved
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,6 +32,7 @@ def observed(site: SiteEntry, now: datetime) -> SiteObserved:
         network_node=site.network_node,
         egress_eur_per_gib=site.egress_eur_per_gib,
         latency_ms=dict(site.latency_ms),
+        battery=msgspec.convert(msgspec.structs.asdict(site.battery), Battery) if site.battery else None,
     )
 
 

@@ -20,7 +20,7 @@ from solyx.events.energy import EnergyKind
 from solyx.scenario import LOAD_METRIC, EnergySeries, known_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 HOUR = timedelta(hours=1)
 ENERGY_KINDS: tuple[EnergyKind, ...] = get_args(EnergyKind)
+_AHEAD: frozenset[EnergyKind] = frozenset(("price_eur_per_mwh", "on_site_w"))  # known before their hours
 
 
 class ReplayPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +80,8 @@ class _SiteEnergy:
 
     def due(self, now: datetime) -> Iterable[EnergySeriesPublished]:
         known = known_at(now, self._site.market)
-        for kind in ENERGY_KINDS:
-            known_until = known.price if kind == "price_eur_per_mwh" else known.carbon
+        for kind in _kinds(self._series):
+            known_until = known.price if kind in _AHEAD else known.carbon
             first, end = self._said[kind], self._series.index(known_until)
             while first < end:
                 day, next_day = self._day_of(first)
@@ -96,7 +97,7 @@ class _SiteEnergy:
     def _published(self, kind: EnergyKind, first: int, end: int) -> EnergySeriesPublished:
         values: NDArray[np.float64] = getattr(self._series, kind)[first:end]
         known_since = self._series.start + HOUR * end
-        if kind == "price_eur_per_mwh":
+        if kind in _AHEAD:
             known_since = auctioned_at(known_since - HOUR, self._site.market)
         return EnergySeriesPublished(
             site=self._site.name,
@@ -106,6 +107,10 @@ class _SiteEnergy:
             published_at=known_since,  # from the market's calendar, not from now: a restart repeats the record as it was
             source=f"scenario/{self._site.zone}",
         )
+
+
+def _kinds(series: EnergySeries) -> Iterator[EnergyKind]:
+    return (kind for kind in ENERGY_KINDS if getattr(series, kind) is not None)
 
 
 class _Inventory:
@@ -139,6 +144,7 @@ class _Inventory:
             network_node=site.network_node,
             egress_eur_per_gib=site.egress_eur_per_gib,
             latency_ms=site.latency_ms,
+            battery=site.battery,
         )
 
 
@@ -202,8 +208,8 @@ class _Exporter:
         self._said = at
         known = known_at(at, self._site.market)
         readings: list[tuple[str, float]] = []
-        for kind in ENERGY_KINDS:
-            hour = at if kind == "price_eur_per_mwh" else known.carbon - HOUR
+        for kind in _kinds(self._series):
+            hour = at if kind in _AHEAD else known.carbon - HOUR
             values: NDArray[np.float64] = getattr(self._series, kind)
             if self._series.start <= hour < self._series.end and not np.isnan(
                 value := values[self._series.index(hour)]

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from solyx.events import DemandResponseReported, PlacementReason, WithdrawalReason, WorkloadReason
+from solyx.events import Battery, DemandResponseReported, PlacementReason, WithdrawalReason, WorkloadReason
 from tests.unit.cmo.cmo_builders import (
     at,
     cap,
@@ -184,3 +184,20 @@ def test_repeats_change_nothing():
     for one in first:
         made.fold(one)
     assert not withdrawals(made.decide(at(START)))
+
+
+def test_a_battery_counts_towards_the_cap_while_its_charge_lasts():
+    battery = Battery(capacity_wh=100, charge_wh=60, max_discharge_w=50)
+    charged = msgspec.structs.replace(site("a", node()), battery=battery)
+    made = core(charged, *world("a")[1:])
+    running(made, suspendable("j"), suspendable("k"))
+    made.fold(cap("a", 120, START, END))
+    (planned,) = responses(made.decide(at(1)))
+    assert (planned.battery_w, planned.planned_w) == (20, 120), "60 Wh over 3 h cover what the two jobs take too much"
+    assert not withdrawals(made.decide(at(START)))
+    (active,) = responses(made.decide(at(START + 0.1)))
+    assert (active.status, active.now_w) == ("active", 120)
+
+    emptier = msgspec.structs.replace(battery, charge_wh=5)
+    made.fold(msgspec.structs.replace(charged, battery=emptier, observed_at=at(START + 1)))
+    assert len(withdrawals(made.decide(at(START + 1)))) == 1

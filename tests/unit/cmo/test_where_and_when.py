@@ -15,6 +15,7 @@ from tests.unit.cmo.cmo_builders import (
     only,
     placements,
     prices,
+    series,
     site,
     submitted,
 )
@@ -346,3 +347,18 @@ def test_at_a_carbon_price_of_zero_carbon_need_not_be_known():
 def test_a_batch_has_a_bound_and_the_rest_follows_in_the_next():
     cmo = core(*flat("a"), *[submitted(f"{n}") for n in range(5)], batch_jobs=2)
     assert [len(cmo.decide(T0)) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_a_sites_own_generation_takes_its_share_off_price_and_carbon():
+    # Both cost the same; at full use each takes 100 W idle and 80 W for its cores, and "b" makes half of that itself.
+    made = core(*flat("a", "b"), series("b", "on_site_w", [90.0] * 24))
+    made.fold(submitted(cores=8, max_delay=0))
+    placed = only(placements(made.decide(at(0))))
+    assert placed.site == "b"
+    assert placed.cost.energy_eur == pytest.approx(0.08 * 50 / 1000 / 2)
+
+
+def test_generation_that_is_not_published_is_not_counted_on():
+    made = core(*flat("a", "b"), series("b", "on_site_w", [90.0] * 24, start=-24))
+    made.fold(submitted(cores=8, max_delay=0))
+    assert only(placements(made.decide(at(0)))).site == "a"

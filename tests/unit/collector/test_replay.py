@@ -212,3 +212,10 @@ def test_a_restart_repeats_ids_and_contents(scenario):
     again = [event for event in replay_of(scenario).due(at) if not isinstance(event, MetricsScraped)]
     assert again
     assert [before[event.id] for event in again] == again
+
+
+def test_own_generation_is_published_ahead_where_the_file_has_it(scenario):
+    generating = msgspec.structs.replace(ENERGY, on_site_w=np.full(6 * 24, 900.0))
+    today = energy_of("on_site_w", replay_of(scenario, generating).due(START))[-1]
+    assert (today.start, today.values) == (START, (900.0,) * 22)
+    assert not energy_of("on_site_w", replay_of(scenario).due(START))

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from solyx.events import DataSet, DeviceGroup, DeviceRequest, Node, PowerModel
+from solyx.events import Battery, DataSet, DeviceGroup, DeviceRequest, Node, PowerModel
 from solyx.scenario import DayAheadMarket, Maintenance, Outage, load
 from solyx.scenario.document import key_lines
 from solyx.scenario.inventory import GIB, MIB, parse_selection
@@ -211,3 +211,10 @@ def test_background_traffic_goes_along_shortest_paths_and_repeats(write):
 def test_a_scenario_without_background_has_idle_links(write):
     scenario = load(write("scenario.toml", 'background = { file = "traffic.csv", period_s = 60 }\n'))
     assert set(scenario.link_rates(0).values()) == {0.0}
+
+
+def test_a_site_may_have_a_battery(write):
+    text = "battery = { capacity_wh = 5000, max_discharge_w = 2000, efficiency = 0.9 }\npower = { idle"
+    battery = load(write("scenario.toml", "power = { idle", text)).sites[0].battery
+    assert battery == Battery(capacity_wh=5000, charge_wh=5000, max_discharge_w=2000, efficiency=0.9)
+    assert load(write()).sites[1].battery is None
