@@ -113,7 +113,7 @@ def _sweep(experiment: Experiment, rows: dict[str, Summary], out: Path, report: 
 
 
 def _explain(experiment: Experiment, bound_eur: float, figures: dict[str, float]) -> None:
-    """The gap step by step: delay cost, estimates, forecasts, capacity; what is left is suspension, migration and the bound itself."""
+    """The gap step by step: delay cost, estimates, forecasts, capacity; what is left is the planning itself and what the bound relaxes."""
     for name, variant in STEPS.items():
         figures[f"gap_with_{name}"] = experiment.run(SOLYX, variant=variant).summary.objective_eur / bound_eur - 1.0
     bound = experiment.bound(experiment.settings.carbon_eur_per_t)

@@ -13,12 +13,15 @@ NonNegative = Annotated[float, Meta(ge=0)]
 Hours = Annotated[int, Meta(ge=1, le=168)]
 Attempts = Annotated[int, Meta(ge=1)]
 
+_MOVE_WALL_S = 1.0  # what a stop and a start take beside the restart: in a fast replay that is long, and few moves pay
+
 
 class CmoSettings(Settings, frozen=True, kw_only=True):
     """The shared settings and what the CMO weighs. Fields in ``wall_s`` are seconds of the world, whatever a replay's speed."""
 
     carbon_eur_per_t: NonNegative = 100.0
     delay_eur_per_job_h: NonNegative = 0.00003
+    restart_s: NonNegative = 60.0
     horizon_h: Hours = 72
     max_attempts: Attempts = 3
     stuck_h: NonNegative = 2.0
@@ -31,6 +34,7 @@ class CmoSettings(Settings, frozen=True, kw_only=True):
         return Policy(
             carbon_eur_per_t=self.carbon_eur_per_t,
             delay_eur_per_job_h=self.delay_eur_per_job_h,
+            restart_s=max(self.restart_s, _MOVE_WALL_S * speed),
             horizon_h=self.horizon_h,
             max_attempts=self.max_attempts,
             stuck_s=self.stuck_h * 3600.0,
