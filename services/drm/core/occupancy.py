@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.drm.model import IMMINENT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from services.drm.core.inventory import Floats, Ints
+    from services.drm.core.inventory import Floats, Ints, Mask
     from services.drm.model import Holding
 
 _NEVER = float("inf")
@@ -41,8 +43,8 @@ class _Rows:
         self.end_s[row] = _NEVER
         self._free.append(row)
 
-    def freed_by(self, time_s: float, places: int) -> list[Ints]:
-        rows = (self.end_s <= time_s).nonzero()[0]
+    def freed(self, ending: Mask, places: int) -> list[Ints]:
+        rows = ending.nonzero()[0]
         at = self.place[rows]
         # Weights are doubles: sums of bytes are exact up to 2^53, eight pebibytes a node.
         return [
@@ -111,6 +113,16 @@ class Occupancy:
 
     def freed_by(self, time_s: float) -> tuple[Ints, Ints, Ints]:
         """CPU and memory by node, and devices by node and column, that will be free at a time, beyond what is free now."""
-        cpu, memory = self._pods.freed_by(time_s, self._nodes)
-        (devices,) = self._devices.freed_by(time_s, self._nodes * self._width)
-        return cpu, memory, devices.reshape(self._nodes, self._width)
+        return self._freed(self._pods.end_s <= time_s, self._devices.end_s <= time_s)
+
+    def freed_between(self, first_s: float, last_s: float) -> tuple[bool, tuple[Ints, Ints, Ints]]:
+        """Whether anything is expected to end between two times, and what that and all that was told to stop leaves free."""
+        pods, devices = self._pods.end_s, self._devices.end_s
+        expected = (pods >= first_s) & (pods <= last_s)
+        also = (devices >= first_s) & (devices <= last_s)
+        return bool(expected.any()), self._freed(expected | (pods == IMMINENT), also | (devices == IMMINENT))
+
+    def _freed(self, pods: Mask, devices: Mask) -> tuple[Ints, Ints, Ints]:
+        cpu, memory = self._pods.freed(pods, self._nodes)
+        (shares,) = self._devices.freed(devices, self._nodes * self._width)
+        return cpu, memory, shares.reshape(self._nodes, self._width)

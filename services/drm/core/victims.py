@@ -41,13 +41,10 @@ def is_ending(holding: Holding, now_s: float) -> bool:
 
 def when_ended(pool: Pool, now_s: float) -> Capacity:
     """What is free once all that is ending has ended."""
-    room = pool.free.copy()
-    for holding in pool.holdings.values():
-        if is_ending(holding, now_s):
-            room.give(holding.demand, holding.spots)
-            if holding.end_s != IMMINENT:
-                pool.look_again(now_s + REACTION_S)  # it may turn out not to end
-    return room
+    expected, freed = pool.occupancy.freed_between(now_s - PATIENCE_S, now_s + REACTION_S)
+    if expected:
+        pool.look_again(now_s + REACTION_S)  # it may turn out not to end
+    return pool.free.plus(*freed)
 
 
 class Candidates:
