@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 SITE = "openb"
 START = datetime(2026, 1, 1, tzinfo=UTC)
-CYCLE_S = 120.0
-HOURS = 4.0
+CYCLE_S = 30.0
+HOURS = 3.0
 MEAN_RUN_S = 5400.0
 WARM_UP_S = 1800.0  # the cluster has been full for a while, and nothing that started together ends together any more
 BACKLOG = (

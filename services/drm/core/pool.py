@@ -14,6 +14,7 @@ from services.drm.core.inventory import Inventory, Mask
 from services.drm.core.occupancy import Occupancy
 
 if TYPE_CHECKING:
+    from services.drm.core.queue import Waiting
     from services.drm.model import Demand, Holding
     from services.drm.quotas import SiteQuotas
     from solyx.events import SiteObserved
@@ -38,6 +39,7 @@ class Pool:
         self.occupancy = Occupancy(0, 0)
         self.holdings: dict[str, Holding] = {}  # by job id
         self.preemptible: dict[str, Holding] = {}  # those of them
+        self.quota_heads: dict[int, Waiting] = {}  # by tree: who waits for its quota first, until it has started
         self.look_again_at_s = float("inf")  # something may be decided then that follows from no event
         self._nodes: tuple[Node, ...] = ()
         self._observed_at_s = float("-inf")

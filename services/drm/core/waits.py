@@ -6,7 +6,9 @@ The simple algorithm, for a job whose quota does not let it start, in its turn:
 2. If what was told to stop, or is told now (``victims.py``), makes room, that room is promised to it: until it has started, nobody
    later borrows in its tree of cohorts, and nobody later of its tenant starts.
 3. Else it gets a reservation as in ``reservation.py``, of quota: the first estimated end after which it may start. Others
-   of its tenant, and, for the first such job of a tree, all later borrowers, start only if they end by then or fit beside it.
+   of its tenant, and, for the first such job of a tree, all borrowers, start only if they end by then or fit beside it.
+4. The first of a tree stays that until it has started or leaves, or one of higher priority waits. Whose turn it is changes with every
+   end; a job that is larger than what the fair share of the others leaves would otherwise never be first for long enough.
 """
 
 from __future__ import annotations
@@ -100,12 +102,27 @@ class QuotaWaits:
         if not use.admits(account, waiting.amounts, preemptible=waiting.preemptible):
             return Obstacle(None)
         holds = [self._by_account.get(id(account))]
-        if (id(tree) in self._by_tree or id(tree) in self._returning) and not use.within(account, waiting.amounts):
-            holds += [self._by_tree.get(id(tree)), self._returning.get(id(tree))]
+        first = self._first_of(tree)
+        if (first is not None or id(tree) in self._returning) and not use.within(account, waiting.amounts):
+            goes_first = first is None or first.head is waiting or waiting.order[0] < first.head.order[0]
+            holds += [None if goes_first else first, self._returning.get(id(tree))]
         binding = [hold for hold in holds if hold is not None and not hold.lets(waiting, self._now_s)]
         if not binding:
             return None
         return Obstacle(binding[0].head, min(hold.within_s(self._now_s) for hold in binding))
+
+    def _first_of(self, tree: Tree) -> Hold | None:
+        """The hold of whoever waits first for quota of the tree."""
+        hold = self._by_tree.get(id(tree))
+        if hold is None and (head := self._pool.quota_heads.get(id(tree))) is not None and head.alive:
+            hold = self._by_tree[id(tree)] = Hold(head, self._accounts)
+        return hold
+
+    def _become_first(self, tree: Tree, hold: Hold) -> None:
+        first = self._first_of(tree)
+        if first is None or first.head is hold.head or hold.head.order[0] < first.head.order[0]:
+            self._by_tree[id(tree)] = hold
+            self._pool.quota_heads[id(tree)] = hold.head
 
     def goes_ahead(self, waiting: Waiting) -> bool:
         """Whether somebody before it waits for quota of the same tree."""
@@ -132,7 +149,7 @@ class QuotaWaits:
             hold.promised = bool(victims)
         self._by_account.setdefault(id(account), hold)
         if not self._limited_by_itself(waiting):
-            self._by_tree.setdefault(id(tree), hold)
+            self._become_first(tree, hold)
         if hold.promised:
             for victim in victims:
                 self._release(pending, victim)
@@ -150,6 +167,9 @@ class QuotaWaits:
         pending = self._pending.get(id(tree))
         if pending is not None:
             pending.add(account, waiting.amounts, 1, firm=not waiting.preemptible)
+        first = self._by_tree.get(id(tree))
+        if first is not None and first.head is waiting:
+            del self._by_tree[id(tree)]
         holds = {id(hold): hold for hold in (self._by_account.get(id(account)), self._by_tree.get(id(tree))) if hold}
         for hold in holds.values():
             hold.took(waiting, self._now_s)
