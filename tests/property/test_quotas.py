@@ -23,10 +23,14 @@ def lent(cpu: int, **more):
     return job_spec(cpu=cpu, memory_gib=0, preemptible=True, **more)
 
 
+def stopped(decisions) -> list[str]:
+    return [job_id for job_id, _, reason in releases(decisions) if reason == "preempted"]
+
+
 def settled(world: World, seconds: float) -> None:
     """Decide until nobody has to stop any more."""
-    while gone := releases(world.decide(seconds)):
-        for job_id, _, _ in gone:
+    while gone := stopped(world.decide(seconds)):
+        for job_id in gone:
             world.end(job_id, "stopped")
 
 
@@ -50,7 +54,7 @@ def test_nobody_is_stopped_who_could_be_spared(jobs, asked, lender) -> None:
     world.tell(placed("own", lent(asked), tenant="t1"))
     sizes_of = {job_id: a.spec.resources.cpu_milli // 1000 for job_id, a in world.running.items()}
     decisions = world.decide(50)
-    gone = [sizes_of[job_id] for job_id, _, _ in releases(decisions)]
+    gone = [sizes_of[job_id] for job_id in stopped(decisions)]
     if "own" in allocations(decisions):
         assert not gone
         return
@@ -74,7 +78,7 @@ def test_every_guaranteed_share_comes_back_after_one_cycle(guaranteed, jobs, bor
         settled(world, number)
     for name, cpu in zip(names, guaranteed, strict=True):
         world.tell(*(placed(f"{name}-{n}", job_spec(memory_gib=0, priority=5), tenant=name) for n in range(cpu + 1)))
-    for job_id, _, _ in releases(world.decide(40)):
+    for job_id in stopped(world.decide(40)):
         world.end(job_id, "stopped")
     world.decide(41)
     assert {name: held(world, name, firm=True) for name in names} == dict(zip(names, guaranteed, strict=True))

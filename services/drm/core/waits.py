@@ -86,6 +86,7 @@ class QuotaWaits:
         self._pool, self._accounts, self._now_s = pool, pool.accounts, now_s
         self._by_account: dict[int, Hold] = {}
         self._by_tree: dict[int, Hold] = {}
+        self._behind: dict[int, Waiting] = {}  # by tree: whom the first of it kept waiting, and who comes after it
         self._returning: dict[int, Hold] = {}  # by tree: room is promised
         # By tree, and of the site: use and room once all that is ending has ended, and the promised have started.
         self._pending: dict[int, Use] = {}
@@ -109,6 +110,8 @@ class QuotaWaits:
         binding = [hold for hold in holds if hold is not None and not hold.lets(waiting, self._now_s)]
         if not binding:
             return None
+        if first is not None and first in binding:
+            self._behind.setdefault(id(tree), waiting)
         return Obstacle(binding[0].head, min(hold.within_s(self._now_s) for hold in binding))
 
     def _first_of(self, tree: Tree) -> Hold | None:
@@ -170,6 +173,9 @@ class QuotaWaits:
         first = self._by_tree.get(id(tree))
         if first is not None and first.head is waiting:
             del self._by_tree[id(tree)]
+            after = self._behind.pop(id(tree), None)
+            if after is not None and after.alive:
+                self._become_first(tree, Hold(after, self._accounts))
         holds = {id(hold): hold for hold in (self._by_account.get(id(account)), self._by_tree.get(id(tree))) if hold}
         for hold in holds.values():
             hold.took(waiting, self._now_s)
