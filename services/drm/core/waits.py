@@ -7,7 +7,7 @@ The simple algorithm, for a job whose quota does not let it start, in its turn:
    later borrows in its tree of cohorts, and nobody later of its tenant starts.
 3. Else it gets a reservation as in ``reservation.py``, of quota: the first estimated end after which it may start. Others
    of its tenant, and, for the first such job of a tree, all borrowers, start only if they end by then or fit beside it.
-4. The first of a tree stays that until it has started or leaves, or one of higher priority waits. Whose turn it is changes with every
+4. The first of a tree stays that until it has started or leaves, or one of higher priority waits; after it comes the oldest. Whose turn it is changes with every
    end; a job that is larger than what the fair share of the others leaves would otherwise never be first for long enough.
 """
 
@@ -111,7 +111,7 @@ class QuotaWaits:
         if not binding:
             return None
         if first is not None and first in binding:
-            self._behind.setdefault(id(tree), waiting)
+            self._remember(tree, waiting)
         return Obstacle(binding[0].head, min(hold.within_s(self._now_s) for hold in binding))
 
     def _first_of(self, tree: Tree) -> Hold | None:
@@ -126,6 +126,14 @@ class QuotaWaits:
         if first is None or first.head is hold.head or hold.head.order[0] < first.head.order[0]:
             self._by_tree[id(tree)] = hold
             self._pool.quota_heads[id(tree)] = hold.head
+        else:
+            self._remember(tree, hold.head)
+
+    def _remember(self, tree: Tree, waiting: Waiting) -> None:
+        """The oldest of the highest priority that waits comes after the first."""
+        known = self._behind.get(id(tree))
+        if known is None or waiting.order < known.order:
+            self._behind[id(tree)] = waiting
 
     def goes_ahead(self, waiting: Waiting) -> bool:
         """Whether somebody before it waits for quota of the same tree."""
