@@ -148,6 +148,8 @@ class Placer:
             self._policy.restart_s,
         )
         hours = self._hours(work)
+        if len(hours.room_h) > WINDOW_SLOTS:
+            return GoingOn(alone, whole, alone)
         costs = self._hourly(work, hours)
         best = float((hours.fill(costs)[0] + kind.movement_eur).min())
         here = costs[site : site + 1]

@@ -107,6 +107,12 @@ def test_a_run_of_weeks_that_waits_for_its_start_is_looked_at_again():
     assert all(isinstance(decision, PlacementWithdrawn) for decision in cmo.decide(at(6)))
 
 
+def test_a_run_of_weeks_goes_on_without_a_plan_by_the_hour():
+    job = submitted(runs=24 * 30, max_delay=24, suspendable=True)
+    cmo, _ = running(*one_site(*[CHEAP] * 48), job=job)
+    assert cmo.decide(at(1)) == []
+
+
 def test_a_core_that_recovered_leaves_plans_as_they_are():
     events = [*one_site(CHEAP, *[DEAR] * 6, *[CHEAP] * 30), submitted(runs=3, max_delay=6, suspendable=True)]
     cmo = core(*events)
