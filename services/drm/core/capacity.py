@@ -56,16 +56,6 @@ class Capacity:
             typical=typical,
         )
 
-    def copy(self) -> Capacity:
-        """The same, to try something on."""
-        return Capacity(
-            self.inventory,
-            cpu=self.cpu.copy(),
-            memory=self.memory.copy(),
-            devices=self.devices.copy(),
-            open_nodes=self.open,
-        )
-
     def plus(self, cpu: Ints, memory: Ints, devices: Ints) -> Capacity:
         """What is free with this added."""
         return Capacity(
