@@ -13,7 +13,6 @@ import pytest
 from solyx import __version__
 from solyx.bus.memory import MemoryBus
 from solyx.bus.port import Transient
-from solyx.cli import connection
 from solyx.events import Record, encode
 from solyx.events.examples import EXAMPLES
 
@@ -388,31 +387,3 @@ def test_bash_completes_commands_by_their_beginning() -> None:
     environment = os.environ | {"_SOLYX_COMPLETE": "source_bash"}  # what --show-completion prints in a bash
     script = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60, check=False)
     assert "complete -o default -F _solyx_completion solyx" in script.stdout
-
-
-# --- where to connect ------------------------------------------------------------------------------------------------
-
-
-def test_an_option_wins_over_the_environment_and_that_over_what_run_wrote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("SOLYX_URL", "SOLYX_API_KEY", "SOLYX_KAFKA_BOOTSTRAP_SERVERS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SOLYX_STATE_DIR", str(tmp_path))
-    assert connection.find(url=None, key=None, kafka=None) == connection.Connection()
-
-    written = connection.Connection(url="http://a", key="sk_a", kafka_bootstrap_servers="a:1")
-    (tmp_path / "connection.json").write_text('{"url": "http://a", "key": "sk_a", "kafka_bootstrap_servers": "a:1"}')
-    assert connection.find(url=None, key=None, kafka=None) == written
-
-    monkeypatch.setenv("SOLYX_URL", "http://b")
-    found = connection.find(url=None, key="sk_c", kafka=None)
-    assert found == connection.Connection(url="http://b", key="sk_c", kafka_bootstrap_servers="a:1")
-    assert connection.find(url="http://d", key=None, kafka="d:1").url == "http://d"
-
-
-def test_a_connection_file_that_is_cut_off_is_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOLYX_STATE_DIR", str(tmp_path))
-    monkeypatch.delenv("SOLYX_URL", raising=False)
-    (tmp_path / "connection.json").write_text('{"url": "http')
-    assert connection.find(url=None, key=None, kafka=None).url == connection.Connection().url
