@@ -146,7 +146,7 @@ def _overlaps(runs: Sequence[Run]) -> Iterable[str]:
     for run in runs:
         by_job[run.job_id].append(run)
     for job_id, of_job in by_job.items():
-        of_job.sort(key=lambda run: run.start)
+        of_job.sort(key=lambda run: (run.start, run.revision))  # one that died as it started comes first
         for i, earlier in enumerate(of_job):
             for later in of_job[i + 1 :]:
                 if earlier.end is None or later.start < earlier.end:

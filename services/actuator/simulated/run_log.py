@@ -89,7 +89,7 @@ def doubled(runs: Iterable[Run]) -> list[tuple[Run, Run]]:
         by_job[run.job_id].append(run)
     pairs: list[tuple[Run, Run]] = []
     for of_job in by_job.values():
-        of_job.sort(key=lambda run: run.started_at)
+        of_job.sort(key=lambda run: (run.started_at, run.revision))  # one that died as it started comes first
         longest = of_job[0]
         for run in of_job[1:]:
             if longest.ended_at is None or run.started_at < longest.ended_at:

@@ -13,13 +13,20 @@ NODES = {"paris": [Node(name="n1", cpu_milli=2000, memory_bytes=8, devices=(Devi
 
 
 def run(
-    job: str, start_s: float, end_s: float | None, *, site: str = "paris", cpu: int = 1000, share: int = 500
+    job: str,
+    start_s: float,
+    end_s: float | None,
+    *,
+    site: str = "paris",
+    cpu: int = 1000,
+    share: int = 500,
+    revision: int = 1,
 ) -> Run:
     device = DeviceAssignment(model="A100", index=0, share_milli=share)
     return Run(
         site=site,
         job_id=job,
-        revision=1,
+        revision=revision,
         pods=(PodAssignment(index=0, node="n1", devices=(device,)),),
         cpu_milli=cpu,
         memory_bytes=4,
@@ -37,6 +44,11 @@ def test_runs_of_a_job_one_after_the_other_are_not_doubled():
 def test_runs_of_a_job_that_overlap_are_found_at_whatever_sites():
     first, second = run("a", 0, 10), run("a", 9, 20, site="oslo")
     assert doubled([second, first]) == [(first, second)]
+
+
+def test_a_run_that_ended_as_it_started_overlaps_with_nothing():
+    died, next_one = run("a", 5, 5), run("a", 5, None, site="oslo", revision=2)
+    assert doubled([next_one, died]) == []
 
 
 def test_an_endless_run_doubles_every_later_one():

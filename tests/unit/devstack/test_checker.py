@@ -140,6 +140,13 @@ def test_a_second_run_after_the_first_ended_is_no_double() -> None:
     assert judge(events, accepted=["x"]).clean
 
 
+def test_a_run_that_ended_as_it_started_is_no_double_of_the_next() -> None:
+    died = [site(), site("b"), submitted("a"), allocated("a"), *ran("a", 5, 5), released("a")]
+    again = [allocated("a", revision=2, where="b"), *ran("a", 5, 9, revision=2, where="b")]
+    events = [*again, *died, released("a", revision=2, where="b"), finished("a")]
+    assert judge(events, accepted=["a"]).doubled == []
+
+
 def test_a_second_allocation_under_one_revision_is_found() -> None:
     assert judge([site(), *whole("x", 0, 10), allocated("x")], accepted=["x"]).doubled
 
