@@ -257,12 +257,17 @@ def budgets(
             usage_views.show_budgets(client.budgets(tenant=tenant), as_json=json)
 
 
+_INPUTS = ("io.solyx.energy.", "io.solyx.feed.")
+"""What decisions are made from: so many that they would hide the decisions."""
+
+
 @app.command()
 def watch(
     job_id: Annotated[str | None, typer.Option("--job", metavar="ID", help="Only this job's.")] = None,
     event_type: Annotated[
         list[str] | None, typer.Option("--type", help="Only this type, such as job.finished.v1; may be repeated.")
     ] = None,
+    inputs: Annotated[bool, typer.Option("--inputs", help="Also prices, carbon and the state of feeds.")] = False,
     last_event_id: Annotated[str | None, typer.Option(help="Go on after this event; 0: from the beginning.")] = None,
     json: Json = False,
     url: Url = None,
@@ -273,7 +278,8 @@ def watch(
     with connect(url, key) as client:
         try:
             for event in client.events(last_event_id=last_event_id, job=job_id, event_type=event_type or ()):
-                views.show_event(event, as_json=json)
+                if inputs or event_type or not event.event.startswith(_INPUTS):
+                    views.show_event(event, as_json=json)
                 seen = event.id
         except Unreachable as error:
             again = f"; go on with: solyx watch --last-event-id {seen}" if seen else ""

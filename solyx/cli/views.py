@@ -203,9 +203,10 @@ def show_event(event: ServerEvent, *, as_json: bool) -> None:
         print_json(event)
         return
     data = event.data if isinstance(event.data, dict) else {}
+    subject, site = data.get("subject", ""), data.get("site") or ""
     console.print(
-        f"{event.id:>8} {data.get('time', '')}  {_short(event.event)}  {data.get('subject', '')}  "
-        f"{data.get('site') or ''}  {data.get('reason', '')}",
+        f"{event.id:>8} {data.get('time', '')}  {_short(event.event)}  {subject}  "
+        f"{site if site != subject else ''}  {data.get('reason', '')}",
         markup=False,
         highlight=False,
     )

@@ -277,6 +277,13 @@ def test_watch_prints_events_until_the_stream_ends(solyx: Solyx, gateway: Any) -
     assert (event["id"], event["data"]["subject"]) == ("7", "j1")
 
 
+def test_watch_leaves_out_what_decisions_are_made_from_unless_asked(solyx: Solyx, gateway: Any) -> None:
+    price = b'id: 8\nevent: io.solyx.energy.series_published.v1\ndata: {"time": "T", "subject": "north", "site": "north"}\n\n'
+    gateway.on("GET", "/v1/events", EVENTS + price)
+    assert "series_published" not in solyx("watch").out
+    assert solyx("watch", "--inputs").out.count("north") == 2, "a site that is the subject is named once"
+
+
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
