@@ -138,6 +138,19 @@ async def test_pages_of_usage_hold_every_row_once(solyx: Running) -> None:
         assert [json.loads(line) for line in lines.text.splitlines()] == whole
 
 
+async def test_pages_of_a_range_that_ends_now_keep_it_while_time_goes_on(solyx: Running) -> None:
+    await published(
+        solyx, *(event for n in range(5) for event in one_run(f"j{n}", "acme", day=1, gpu_h=1, site=f"s{n}"))
+    )
+    async with solyx.client() as client:
+        first = (await client.get("/v1/usage?by=site&limit=3")).json()
+        solyx.clock.advance(60.0)
+        second = (await client.get(f"/v1/usage?by=site&limit=3&cursor={first['next']}")).json()
+    assert [row["site"] for row in first["rows"] + second["rows"]] == ["s0", "s1", "s2", "s3", "s4"]
+    assert second["next"] is None
+    assert (first["since"], first["until"]) == (second["since"], second["until"])
+
+
 async def test_a_tenant_sees_its_own_usage_and_budgets_only(solyx: Running) -> None:
     await published(solyx, *one_run("a", "acme", day=1, gpu_h=1), *one_run("b", "umbra", day=1, gpu_h=8))
     async with solyx.client("umbra") as client:

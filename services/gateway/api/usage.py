@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
@@ -60,14 +60,11 @@ async def get_usage(
 ) -> Response:
     """What runs that ended in the range took: jobs, hours, energy, cost and carbon. JSON, or NDJSON where that is accepted."""
     no_nul(tenant=tenant, site=site)
-    now = parts.clock.now()
-    end = time_of("until", until) or now
-    try:
-        begin = time_of("since", since) or end - SHOWN
-    except OverflowError:
-        raise invalid_field("until", "is too early", "write a time of this era") from None
-    if begin > end:
-        raise invalid_field("since", "is after until", "ask for a range that begins before it ends")
+    page_before = None if cursor is None else _after(cursor)
+    if page_before is None:
+        begin, end = _range(time_of("since", since), time_of("until", until), parts.clock.now())
+    else:  # its own range: one that ends now has moved since, and with it the rows
+        begin, end = page_before.since, page_before.until
     chosen = UsageFilter(
         since=begin,
         until=end,
@@ -75,7 +72,7 @@ async def get_usage(
         site=site,
         labels=tuple(label_of(text) for text in label),
         limit=limit + 1,  # one more tells whether there is a next page
-        after=_after(cursor),
+        after=None if page_before is None else page_before.last,
         **_grouping(by),
     )
     rows, total = await parts.usage.usage(chosen)
@@ -83,7 +80,8 @@ async def get_usage(
     following = None
     if len(rows) > limit:
         last = page[-1]
-        following = cursors.encode_key(last.start.isoformat(), last.tenant, last.site, last.label)
+        times = (time.isoformat() for time in (begin, end, last.start))
+        following = cursors.encode_key(*times, last.tenant, last.site, last.label)
     if NDJSON in request.headers.get("accept", ""):
         lines = b"".join(msgspec.json.encode(row) + b"\n" for row in page)
         headers = {"X-Solyx-Next": following} if following else None
@@ -106,16 +104,33 @@ def _grouping(by: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _after(cursor: str | None) -> tuple[datetime, str, str, str] | None:
-    if cursor is None:
-        return None
+class _PageBefore(NamedTuple):
+    """What a cursor tells: the range that was asked for first, and the key of the last row so far."""
+
+    since: datetime
+    until: datetime
+    last: tuple[datetime, str, str, str]
+
+
+def _range(since: datetime | None, until: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    end = until or now
     try:
-        start, tenant, site, label = cursors.decode_key(cursor)
-        moment = msgspec.convert(start, Moment)
+        begin = since or end - SHOWN
+    except OverflowError:
+        raise invalid_field("until", "is too early", "write a time of this era") from None
+    if begin > end:
+        raise invalid_field("since", "is after until", "ask for a range that begins before it ends")
+    return begin, end
+
+
+def _after(cursor: str) -> _PageBefore:
+    try:
+        *times, tenant, site, label = cursors.decode_key(cursor)
+        since, until, start = msgspec.convert(times, tuple[Moment, Moment, Moment])
     except (ValueError, msgspec.ValidationError):
         raise invalid_field("cursor", "is none of ours", "use `next` of the page before, unchanged") from None
     no_nul(cursor=tenant + site + label)
-    return moment, tenant, site, label
+    return _PageBefore(since, until, (start, tenant, site, label))
 
 
 @router.get("/v1/budgets", responses=answers(200, BudgetList, 401, 403, 422, 429))
