@@ -12,7 +12,7 @@ from solyx.cli import connection as connections
 from solyx.cli import views
 from solyx.cli.output import console, errors, print_json, print_table
 from solyx.clock import WallClock
-from solyx.events import Record
+from solyx.events import Poison, Record, decode
 from solyx.topics import BY_NAME, DEADLETTERS
 
 if TYPE_CHECKING:
@@ -122,13 +122,25 @@ def replay(
 
 
 def _record(letter: DeadLetter) -> Record:
-    """The original record. Its order among others of its site is the one of today."""
+    """The original record. Its order among the others of its partition is the one of today."""
     marks = [
         ("solyx_replayed_from", _place(letter).encode()),
         ("solyx_replayed_at", WallClock().now().isoformat().encode()),
     ]
-    ordering_key = letter.key.split("/", 1)[0] if "/" in BY_NAME[letter.topic].keyed_by else letter.key
-    return Record(letter.topic, letter.key, ordering_key, letter.value, [*letter.headers, *marks])
+    return Record(letter.topic, letter.key, _ordering_key(letter), letter.value, [*letter.headers, *marks])
+
+
+def _ordering_key(letter: DeadLetter) -> str:
+    """What chose its partition: the event knows, where it can be read by now; else its key as most are made.
+
+    In another partition than the other records of its key, compaction would keep it besides them.
+    """
+    try:
+        if letter.value is not None:
+            return decode(letter.value, letter.headers).event.ordering_key
+    except Poison:
+        pass
+    return letter.key.split("/", 1)[0] if "/" in BY_NAME[letter.topic].keyed_by else letter.key
 
 
 def _find(letters: dict[str, DeadLetter], place: str) -> DeadLetter:

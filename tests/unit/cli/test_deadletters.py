@@ -1,6 +1,7 @@
 """``solyx deadletters``: each unreadable record once, shown whole, put back with its ids."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from solyx.bus.memory import MemoryBus
 from solyx.bus.partition import partition_of
 from solyx.bus.port import Received
 from solyx.bus.worker import dead_letter
-from solyx.events import Record
+from solyx.events import Event, Record, encode
+from solyx.events.examples import EXAMPLES
 from solyx.topics import BY_NAME
 
 Solyx = Callable[..., Any]
@@ -56,6 +58,16 @@ def test_a_replay_keeps_key_value_and_ids_and_says_where_it_came_from(solyx: Sol
     assert headers["solyx_replayed_from"] == place.encode()
     assert "dl_error" not in headers
     assert record.partition == partition_of("north", BY_NAME["placements"].partitions)
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).TYPE)
+def test_what_can_be_read_by_now_goes_where_its_key_lies(solyx: Solyx, bus: MemoryBus, event: Event) -> None:
+    record = encode(event, source="solyx/test", time=datetime(2026, 1, 2, tzinfo=UTC))
+    received = Received(record.topic, 0, 5, 0, record.key, record.value, record.headers)
+    bus.append([dead_letter(received, "of a version to come", service="drm", time="2026-01-02T03:04:05Z")])
+    assert solyx("deadletters", "replay", "--all").status == 0
+    (replayed,) = bus.records(record.topic)
+    assert replayed.partition == partition_of(event.ordering_key, BY_NAME[record.topic].partitions)
 
 
 def test_all_of_them_are_replayed_at_a_rate(solyx: Solyx, bus: MemoryBus) -> None:
