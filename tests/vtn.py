@@ -109,6 +109,7 @@ class SmallVtn:
         self.tokens: dict[str, float] = {}
         self.token_requests = 0
         self.failing = False
+        self.refusals: list[int] = []  # statuses of the next answers to reports that are written
         self.url = ""
 
     def application(self) -> web.Application:
@@ -137,8 +138,11 @@ class SmallVtn:
             raise web.HTTPServiceUnavailable
         if token != "utility" and self.tokens.get(token, 0) < time.monotonic():
             raise web.HTTPUnauthorized
-        if token != "utility" and request.method != "GET" and request.match_info["kind"] != "reports":
-            raise web.HTTPForbidden
+        if token != "utility" and request.method != "GET":
+            if request.match_info["kind"] != "reports":
+                raise web.HTTPForbidden
+            if self.refusals:
+                raise _refusal(self.refusals.pop(0))
         return self.objects[request.match_info["kind"]]
 
     async def search(self, request: web.Request) -> web.Response:
@@ -161,12 +165,18 @@ class SmallVtn:
 
     async def update(self, request: web.Request) -> web.Response:
         objects, number = self._objects(request), request.match_info["id"]
+        if number not in objects:
+            raise web.HTTPNotFound
         kept = {"id": number, "createdDateTime": objects[number]["createdDateTime"]}
         objects[number] = await request.json() | kept | {"modificationDateTime": _now()}
         return web.json_response(objects[number])
 
     async def remove(self, request: web.Request) -> web.Response:
         return web.json_response(self._objects(request).pop(request.match_info["id"]))
+
+
+def _refusal(status: int) -> web.HTTPException:
+    return {400: web.HTTPBadRequest, 403: web.HTTPForbidden, 429: web.HTTPTooManyRequests}[status]()
 
 
 def _now() -> str:

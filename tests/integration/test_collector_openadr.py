@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.collector.service import openadr
 from solyx.bus.memory import MemoryBus
 from solyx.events import DemandResponseReported, FeedReported, GridEventAnnounced, encode
 from tests.integration.collector_running import running_collector
@@ -93,38 +94,63 @@ async def test_what_was_delivered_is_reported_and_the_report_is_brought_up_to_da
         event = await utility.announce(start=NOW - HOUR, duration="PT3H", targets=("berlin-dc",))
         await collector.until(lambda: collector.events(GridEventAnnounced), "the event")
         announced = collector.events(GridEventAnnounced)[0]
-
-        def respond(status, mean_w):
-            response = DemandResponseReported(
-                event_id=announced.event_id,
-                site=announced.site,
-                start=announced.start,
-                end=announced.end,
-                power_cap_w=announced.power_cap_w,
-                status=status,
-                baseline_w=52_000,
-                mean_w=mean_w,
-                reported_at=NOW,
-            )
-            bus.append([encode(response, source="solyx/cmo", time=NOW)])
-
-        async def reported(demand_kw):
-            for _ in range(300):
-                reports = await utility.reports()
-                if reports and payloads(reports[0])["DEMAND"] == demand_kw:
-                    return reports
-                await asyncio.sleep(0.05)
-            raise AssertionError(await utility.reports())
-
-        respond("active", 39_000)
-        (report,) = await reported(39.0)
+        respond(bus, announced, "active", 39_000)
+        (report,) = await reported(utility, 39.0)
         assert (report["eventID"], report["clientName"]) == (event["id"], "solyx")
         assert payloads(report)["BASELINE"] == 52.0
         assert payloads(report)["OPERATING_STATE"] == "RUNNING_CURTAILED"
-        respond("ended", 39_250)
-        (report,) = await reported(39.25)
+        respond(bus, announced, "ended", 39_250)
+        (report,) = await reported(utility, 39.25)
         assert payloads(report)["OPERATING_STATE"] == "NORMAL"
         assert payloads(report)["DATA_QUALITY"] == "ESTIMATED"
+
+
+def respond(bus: MemoryBus, announced: GridEventAnnounced, status: str, mean_w: float) -> None:
+    """What the CMO says that the site delivers."""
+    response = DemandResponseReported(
+        event_id=announced.event_id,
+        site=announced.site,
+        start=announced.start,
+        end=announced.end,
+        power_cap_w=announced.power_cap_w,
+        status=status,
+        baseline_w=52_000,
+        mean_w=mean_w,
+        reported_at=NOW,
+    )
+    bus.append([encode(response, source="solyx/cmo", time=NOW)])
+
+
+async def reported(utility: Utility, demand_kw: float) -> list[dict]:
+    """The reports, once the first of them says so."""
+    for _ in range(300):
+        reports = await utility.reports()
+        if reports and payloads(reports[0])["DEMAND"] == demand_kw:
+            return reports
+        await asyncio.sleep(0.05)
+    raise AssertionError(await utility.reports())
+
+
+async def test_a_report_outlasts_refusals_that_pass_and_a_vtn_that_lost_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(openadr, "RETRY_S", 0.05)
+    bus = MemoryBus()
+    async with small_vtn() as (utility, vtn):
+        await utility.enroll("berlin-dc")
+        async with running_collector(tmp_path, configuration(utility), bus=bus) as collector:
+            await utility.announce(start=NOW - HOUR, duration="PT3H", targets=("berlin-dc",))
+            await collector.until(lambda: collector.events(GridEventAnnounced), "the event")
+            announced = collector.events(GridEventAnnounced)[0]
+            vtn.refusals = [429, 403]
+            respond(bus, announced, "active", 39_000)
+            await reported(utility, 39.0)
+            vtn.objects["reports"].clear()
+            respond(bus, announced, "ended", 39_250)
+            await reported(utility, 39.25)
+            vtn.refusals = [400]
+            respond(bus, announced, "ended", 1_000)
+            await collector.until(lambda: not vtn.refusals, "refused for good: what follows is not held up")
+            respond(bus, announced, "ended", 39_500)
+            await reported(utility, 39.5)
 
 
 def payloads(report) -> dict:

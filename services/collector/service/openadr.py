@@ -43,6 +43,10 @@ MAX_PAGES = 2000
 TOKEN_MARGIN_S = 30.0
 READ_S = 0.5
 RETRY_S = 5.0
+LONGEST_RETRY_S = 300.0
+NOT_FOUND = 404
+_LATER = frozenset({401, 403, 408, 425, 429})
+"""Refusals that say nothing against the report: our key, or the moment, is wrong."""
 
 T = TypeVar("T")
 
@@ -133,7 +137,10 @@ class Vtn:
         if auth.scope:
             fields["scope"] = auth.scope
         form = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = await self._http.send("POST", url, body=urllib.parse.urlencode(fields).encode(), headers=form)
+        try:
+            answer = await self._http.send("POST", url, body=urllib.parse.urlencode(fields).encode(), headers=form)
+        except FeedError as error:  # its status is none of the call that needs the token
+            raise FeedError(f"no token from {url}: {error}", retry_after_s=error.retry_after_s) from error
         try:
             granted = msgspec.json.decode(answer, type=_Token)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -234,10 +241,13 @@ class OpenAdrSource:
                 self._reports[key] = await self._vtn.report(report, self._reports.get(key, ""))
             except (FeedError, MappingError) as error:
                 log.warning("openadr_report_failed", feed=self.name, grid_event=response.event_id, error=str(error))
-                self._reports.pop(key, None)
-                if isinstance(error, FeedError) and not 400 <= error.status < 500:
-                    await asyncio.sleep(RETRY_S)
-                    return
+                had_one = self._reports.pop(key, "")
+                if isinstance(error, FeedError):
+                    if error.status in _LATER or not 400 <= error.status < 500:
+                        await asyncio.sleep(min(max(RETRY_S, error.retry_after_s), LONGEST_RETRY_S))
+                        return
+                    if error.status == NOT_FOUND and had_one:
+                        continue  # the VTN has it no more: in the next round it is created
             del waiting[key]
 
 
