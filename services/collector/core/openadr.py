@@ -200,7 +200,9 @@ def _laid_out(event: OadrEvent, now: datetime) -> list[tuple[Interval, datetime,
     default = event.interval_period
     at = _start(default, event) if default else None
     whole = duration_s(event.duration, "duration") if event.duration else 0.0
-    until = at + timedelta(seconds=min(whole, 1e9)) if at and whole else None
+    # Intervals with times of their own would come to lie where they are again and again.
+    repeats = all(interval.interval_period is None for interval in event.intervals or ())
+    until = at + timedelta(seconds=min(whole, 1e9)) if at and whole and repeats else None
     for _ in range(_MOST_LOOPS):
         for interval in event.intervals or ():
             period = interval.interval_period

@@ -136,6 +136,12 @@ def test_intervals_are_repeated_for_the_duration_of_the_event():
     assert len(set(ids)) == 4
 
 
+def test_intervals_with_their_own_times_are_not_repeated():
+    own = {"intervalPeriod": {"start": "2023-06-01T20:00:00Z", "duration": "PT30M"}}
+    interval = {"id": 0, "payloads": [{"type": "IMPORT_CAPACITY_LIMIT", "values": [40]}]} | own
+    assert caps(event(intervals=[interval], duration="PT24H")) == [(8, 8.5, 40)]
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("PT30M", 1800), ("P1DT1H", 90_000), ("PT0.5S", 0.5), ("P0Y0M0DT1H0M0S", 3600), ("P2W", 1_209_600)],
