@@ -156,9 +156,12 @@ class Ledger:
                 self._holding.discard(job.id)
 
     def lost(self, accepted: Iterable[str]) -> list[str]:
-        """Accepted jobs that the log does not know, and jobs the log decides about without knowing who they are."""
+        """Accepted jobs that the log does not know, and jobs the log decides about without knowing who they are.
+
+        One that has ended may have left `jobs` (docs/decisions/0006-retention.md): it is not lost.
+        """
         missing = [job_id for job_id in accepted if job_id not in self.jobs]
-        return missing + [job.id for job in self.jobs.values() if job.submitted_ms == 0]
+        return missing + [job.id for job in self.jobs.values() if job.submitted_ms == 0 and job.outcome is None]
 
     def latencies_ms(self, accepted_ms: dict[str, float] | None = None) -> list[float]:
         """Wall time from acceptance to the first allocation of each job that nothing held back.

@@ -293,6 +293,10 @@ def test_a_decision_about_a_job_that_was_never_submitted_is_a_loss_too() -> None
     assert ledger_of(placed(job="ghost")).lost([]) == ["ghost"]
 
 
+def test_a_job_that_has_left_jobs_after_its_end_is_not_lost() -> None:
+    assert ledger_of(placed(), allocated(), finished()).lost(["j"]) == []
+
+
 def test_a_queued_job_is_not_lost() -> None:
     assert ledger_of(submitted("waiting")).lost(["waiting"]) == []
 
