@@ -80,6 +80,17 @@ async def test_what_a_job_took_stays_when_the_job_leaves(postgres_url: str) -> N
         assert await fetch(postgres_url, "SELECT job_id, gpu_h FROM runs") == [("j1", 2.0)]
 
 
+async def test_a_plan_that_was_read_after_the_outcome_leaves_with_its_job(postgres_url: str) -> None:
+    async with running(postgres_url, retention_days=1) as gateway:
+        gateway.publish(submitted("j1"), finished(job="j1", runs=()))
+        await until_rows(postgres_url, "SELECT state FROM jobs", [("succeeded",)])
+        gateway.publish(placed("j1"))
+        await until_rows(postgres_url, "SELECT job_id FROM runs", [("j1",)])
+        gateway.clock.advance(3 * DAY_S)
+        await until_rows(postgres_url, JOBS, [])
+        assert await fetch(postgres_url, "SELECT job_id FROM runs") == []
+
+
 async def test_many_leave_in_batches_and_the_history_goes_on_counting(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ _ENDED = "SELECT id FROM jobs WHERE finished_at < $1 ORDER BY finished_at LIMIT 
 _FORGET_HISTORY = "DELETE FROM history WHERE subject = ANY($1::text[]) AND seq < (SELECT max(seq) FROM history)"
 _KEEP_LABELS = """
 UPDATE runs r SET labels = j.labels FROM jobs j WHERE j.id = ANY($1::text[]) AND r.job_id = j.id AND r.labels IS NULL"""
+# A placement that was read after its job's outcome (projection.py) took nothing, and nobody would remove it any more.
+_FORGET_PLANS = "DELETE FROM runs WHERE job_id = ANY($1::text[]) AND ended_at IS NULL"
 _FORGET_JOBS = "DELETE FROM jobs WHERE id = ANY($1::text[])"
 # Rows are in the order of their arrival, so the old ones come first. Those of a job that is still there stay, however old.
 _SWEEP = """
@@ -34,6 +36,7 @@ async def forget_jobs(connection: asyncpg.Connection, ids: Sequence[str]) -> Non
     """Delete jobs with their history. What their runs took stays: it is usage, not history."""
     async with connection.transaction():
         await connection.execute(_FORGET_HISTORY, ids)
+        await connection.execute(_FORGET_PLANS, ids)
         await connection.execute(_KEEP_LABELS, ids)
         await connection.execute(_FORGET_JOBS, ids)
 
