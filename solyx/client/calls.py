@@ -161,14 +161,19 @@ def _given(params: dict[str, Any]) -> Params:
     return {key: value for key, value in params.items() if value not in (None, [])}
 
 
+def _job_path(job_id: str) -> str:
+    """Quoted: what is no id must not become another path or a query."""
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
 def job(job_id: str) -> Call[Job]:
     """A job with its history."""
-    return Call(method="GET", path=f"/v1/jobs/{job_id}", answer=Job)
+    return Call(method="GET", path=_job_path(job_id), answer=Job)
 
 
 def cancel(job_id: str) -> Call[CancelledJob]:
     """Ask for a job's end."""
-    return Call(method="DELETE", path=f"/v1/jobs/{job_id}", answer=CancelledJob)
+    return Call(method="DELETE", path=_job_path(job_id), answer=CancelledJob)
 
 
 def sites() -> Call[list[SiteObserved]]:

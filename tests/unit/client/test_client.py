@@ -235,6 +235,11 @@ def test_a_cancellation_is_a_delete() -> None:
     assert (gateway.only.method, gateway.only.url.path) == ("DELETE", "/v1/jobs/j1")
 
 
+@pytest.mark.parametrize("call", [calls.job, calls.cancel])
+def test_what_is_no_id_becomes_no_other_path(call: Callable[[str], calls.Call[Any]]) -> None:
+    assert call("../tenants?state=failed#x").path == "/v1/jobs/..%2Ftenants%3Fstate%3Dfailed%23x"
+
+
 def refusal(_: httpx.Request) -> httpx.Response:
     problem = server.Problem(
         type="/problems/invalid",
