@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from solyx import __version__
 from solyx.bus.memory import MemoryBus
 from solyx.bus.port import Transient
+from solyx.cli.main import app
 from solyx.events import Record, encode
 from solyx.events.examples import EXAMPLES
 
@@ -382,8 +384,41 @@ def test_the_version_is_printed(solyx: Solyx) -> None:
 
 def test_help_names_every_command(solyx: Solyx) -> None:
     shown = solyx("--help").out
-    for command in ("submit", "jobs", "job", "cancel", "sites", "routes", "watch", "events", "deadletters"):
-        assert f" {command} " in shown
+    for command in _commands(typer.main.get_command(app)):
+        assert f" {command.split()[0]} " in shown
+
+
+def _commands(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Every command that does something, by its words."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        words = f"{prefix}{name}"
+        found |= _commands(command, f"{words} ") if hasattr(command, "commands") else {words: command}
+    return found
+
+
+def test_every_command_speaks_json() -> None:
+    commands = _commands(typer.main.get_command(app))
+    assert {"submit", "usage", "deadletters replay"} < commands.keys()
+    without = [name for name, one in commands.items() if not any("--json" in option.opts for option in one.params)]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    ("shell", "hook"),
+    [("zsh", "compdef _solyx_completion solyx"), ("fish", "complete --command solyx")],
+)
+def test_other_shells_complete_too(shell: str, hook: str) -> None:
+    asked = {"_TYPER_COMPLETE_ARGS": "solyx dead", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    shown = []
+    for step in (f"complete_{shell}", f"source_{shell}"):
+        environment = os.environ | asked | {"_SOLYX_COMPLETE": step}
+        command = [sys.executable, "-m", "solyx.cli"]
+        done = subprocess.run(command, env=environment, text=True, capture_output=True, timeout=60, check=False)
+        shown.append(done.stdout)
+    assert "deadletters" in shown[0]
+    assert "budgets" not in shown[0]
+    assert hook in shown[1]
 
 
 def test_bash_completes_commands_by_their_beginning() -> None:
