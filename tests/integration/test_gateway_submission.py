@@ -117,14 +117,14 @@ async def test_requests_over_the_rate_are_told_when_to_come_back(postgres_url: s
     ):
         batch = "\n".join([json.dumps(JOB)] * 4)
         refused = await client.post("/v1/jobs", content=batch, headers=NDJSON)
-        assert refused.status_code == 429
-        assert refused.headers["retry-after"] == "2"
+        assert refused.status_code == 413, "more than it ever may send at a time"
         began = time.monotonic()
         asked = await asyncio.gather(*(client.get("/v1/jobs") for _ in range(20)))
         allowed = sum(answer.status_code == 200 for answer in asked)
         assert allowed <= 1 + 0.5 * (time.monotonic() - began)  # on a busy machine some of the allowance comes back
         assert {answer.status_code for answer in asked} <= {200, 429}
         assert allowed < 20
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in asked if answer.status_code == 429)
         assert (await other.get("/v1/jobs")).status_code == 200
 
 

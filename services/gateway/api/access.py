@@ -90,27 +90,30 @@ class RateLimit:
         jobs_burst: float,
         now: Callable[[], float] = monotonic_s,
     ) -> None:
-        self._requests = (requests_per_s, requests_per_s * 2)
+        self._requests = (requests_per_s, max(1.0, requests_per_s * 2))
         self._jobs = (jobs_per_s, jobs_burst)
         self._now = now
         self._buckets: dict[tuple[str, str], TokenBucket] = {}
 
     def take_request(self, key_id: str) -> None:
         """Raises 429 when the key's requests are used up."""
-        self._take("request", key_id, 1, self._requests)
+        self._take("requests", key_id, 1, self._requests)
 
     def take_jobs(self, key_id: str, count: int) -> None:
-        """Raises 429 when the key's jobs are used up."""
+        """Raises 429 when the key's jobs are used up, 413 when it never has so many at a time."""
         self._take("jobs", key_id, count, self._jobs)
 
     def _take(self, what: str, key_id: str, count: int, allowance: tuple[float, float]) -> None:
+        rate, burst = allowance
+        if count > burst:  # no wait would help
+            raise ApiProblem("too-large", f"this key may send {burst:g} {what} at a time; send several requests")
         now = self._now()
         bucket = self._buckets.get((what, key_id))
         if bucket is None:
             if len(self._buckets) >= MOST_REMEMBERED:
                 self._buckets.clear()
-            bucket = self._buckets[what, key_id] = TokenBucket(*allowance, now)
+            bucket = self._buckets[what, key_id] = TokenBucket(rate, burst, now)
         wait_s = bucket.take(count, now)
         if wait_s > 0:
-            detail = f"this key may make {allowance[0]:g} {what}s a second".replace("jobss", "jobs")
+            detail = f"this key may send {rate:g} {what} a second"
             raise ApiProblem("too-many-requests", detail, headers={"Retry-After": str(int(wait_s) + 1)})

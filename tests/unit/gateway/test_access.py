@@ -31,6 +31,14 @@ def test_a_refused_request_says_when_to_come_back_and_costs_nothing() -> None:
     limit.take_jobs("k", 500)
 
 
+def test_more_jobs_than_a_key_ever_has_at_a_time_are_not_told_to_come_back() -> None:
+    limit = RateLimit(requests_per_s=1, jobs_per_s=100, jobs_burst=1000, now=lambda: 0.0)
+    with pytest.raises(ApiProblem) as caught:
+        limit.take_jobs("k", 1001)
+    assert caught.value.kind == "too-large"
+    limit.take_jobs("k", 1000)
+
+
 def test_keys_do_not_share_an_allowance() -> None:
     limit = RateLimit(requests_per_s=1, jobs_per_s=1, jobs_burst=1, now=lambda: 0.0)
     limit.take_jobs("a", 1)
