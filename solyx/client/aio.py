@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from solyx.client import calls
-from solyx.client.calls import TIMEOUT_S, Call, EventParser, unreachable
+from solyx.client.calls import STREAM_SILENCE_S, TIMEOUT_S, Call, EventParser, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
@@ -70,7 +70,7 @@ class AsyncClient:
     ) -> AsyncIterator[ServerEvent]:
         """Events as they happen, as of ``Client.events``."""
         call = calls.events(last_event_id=last_event_id, job=job, event_type=event_type)
-        timeout = httpx.Timeout(TIMEOUT_S, read=None)
+        timeout = httpx.Timeout(TIMEOUT_S, read=STREAM_SILENCE_S)
         with self._reachable():
             async with self._http.stream(
                 call.method, call.path, params=call.params, headers=call.headers, timeout=timeout

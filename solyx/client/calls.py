@@ -42,6 +42,8 @@ Params = dict[str, str | int | list[str]]
 
 _HTTP_ERROR = 400
 TIMEOUT_S = 30.0
+STREAM_SILENCE_S = 60.0
+"""A stream that says nothing for so long is cut: the server writes a comment every 15 s (docs/api.md)."""
 
 
 class ApiError(Exception):

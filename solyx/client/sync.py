@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from solyx.client import calls
-from solyx.client.calls import TIMEOUT_S, ApiError, Call, EventParser, Unreachable, unreachable
+from solyx.client.calls import STREAM_SILENCE_S, TIMEOUT_S, ApiError, Call, EventParser, Unreachable, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -72,7 +72,7 @@ class Client:
         ``job`` is an id, ``event_type`` names as in the API ("job.finished.v1"); without them everything is told.
         """
         call = calls.events(last_event_id=last_event_id, job=job, event_type=event_type)
-        timeout = httpx.Timeout(TIMEOUT_S, read=None)
+        timeout = httpx.Timeout(TIMEOUT_S, read=STREAM_SILENCE_S)
         with (
             self._reachable(),
             self._http.stream(

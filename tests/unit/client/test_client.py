@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from services.gateway import model as server
+from services.gateway.api.stream import HEARTBEAT_S
 from solyx.client import ApiError, AsyncClient, Client, JobSummary, Unreachable, calls
 from solyx.client.calls import EventParser
 from solyx.events import JobSpec, Resources, RouteDecided, SiteObserved
@@ -338,6 +339,17 @@ async def test_the_async_client_reads_the_same_events() -> None:
     async with async_client(gateway) as solyx:
         assert [event.id async for event in solyx.events()] == ["7", "8"]
     assert "last-event-id" not in gateway.only.headers
+
+
+async def test_a_stream_whose_server_has_vanished_without_a_word_is_cut() -> None:
+    gateways = [Recorder(httpx.Response(200, stream=Stream())) for _ in range(2)]
+    with client(gateways[0]) as solyx:
+        assert len(list(solyx.events())) == 2
+    async with async_client(gateways[1]) as solyx:
+        assert len([event async for event in solyx.events()]) == 2
+    silences = [gateway.only.extensions["timeout"]["read"] for gateway in gateways]
+    assert silences == [calls.STREAM_SILENCE_S] * 2
+    assert calls.STREAM_SILENCE_S > 2 * HEARTBEAT_S, "a server that is there is heard in time"
 
 
 def test_a_stream_that_is_refused_says_why() -> None:
