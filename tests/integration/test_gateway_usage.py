@@ -151,6 +151,21 @@ async def test_pages_of_a_range_that_ends_now_keep_it_while_time_goes_on(solyx: 
     assert (first["since"], first["until"]) == (second["since"], second["until"])
 
 
+async def test_pages_go_on_behind_the_longest_label(solyx: Running) -> None:
+    long = ["a", "\x01" * 4096, "\N{BATTERY}" * 4096]
+    await published(
+        solyx, *(event for n, team in enumerate(long) for event in one_run(f"j{n}", "acme", day=1, gpu_h=1, team=team))
+    )
+    found, cursor = [], ""
+    async with solyx.client() as client:
+        for _ in long:
+            answer = await client.get(f"/v1/usage?by=site&by=label:team&limit=1{cursor}")
+            assert answer.status_code == 200, answer.text
+            found += answer.json()["rows"]
+            cursor = f"&cursor={answer.json()['next']}"
+    assert sorted(row["label"] for row in found) == sorted(team[:253] for team in long)
+
+
 async def test_a_tenant_sees_its_own_usage_and_budgets_only(solyx: Running) -> None:
     await published(solyx, *one_run("a", "acme", day=1, gpu_h=1), *one_run("b", "umbra", day=1, gpu_h=8))
     async with solyx.client("umbra") as client:

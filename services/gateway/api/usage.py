@@ -27,6 +27,7 @@ router = APIRouter(tags=["usage"])
 SHOWN = timedelta(days=30)
 """The range where none is asked for."""
 MAX_LIMIT = 10_000
+MAX_CURSOR = 5000  # site and label of 253 letters, each six bytes in JSON at most, in base64
 MAX_BUDGETS = 20
 MAX_AMOUNT = 1e12
 NDJSON = "application/x-ndjson"
@@ -56,7 +57,7 @@ async def get_usage(
     site: Annotated[str | None, Query(max_length=253)] = None,
     label: Annotated[list[str], Query(description="key=value; several: all of them")] = [],  # noqa: B006
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 1000,
-    cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the page before")] = None,
+    cursor: Annotated[str | None, Query(max_length=MAX_CURSOR, description="`next` of the page before")] = None,
 ) -> Response:
     """What runs that ended in the range took: jobs, hours, energy, cost and carbon. JSON, or NDJSON where that is accepted."""
     no_nul(tenant=tenant, site=site)

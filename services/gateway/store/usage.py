@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 FIGURES = ("cpu_h", "gpu_h", "energy_kwh", "cost_eur", "carbon_kg")
+LABEL_LETTERS = 253
+"""A label's value is grouped by so many: it is part of cursors, and may be 4,096 letters long."""
 _SUMS = tuple(func.coalesce(func.sum(RUNS.c[name]), 0.0) for name in FIGURES)
 _encode = msgspec.json.Encoder().encode
 _decode_set = msgspec.json.Decoder(BudgetSet).decode
@@ -129,7 +131,7 @@ def _grouped(chosen: UsageFilter) -> Select[Any]:
     site: ColumnElement[Any] = RUNS.c.site if chosen.by_site else nothing
     label: ColumnElement[Any] = nothing
     if chosen.by_label is not None:
-        label = func.coalesce(_LABELS.op("->>")(chosen.by_label), "")
+        label = func.left(func.coalesce(_LABELS.op("->>")(chosen.by_label), ""), LABEL_LETTERS)
     named = (period.label("period"), tenant.label("t"), site.label("s"), label.label("l"))
     inner = _narrowed(select(*named, RUNS.c.job_id, *(RUNS.c[name] for name in FIGURES)), chosen).subquery()
     key = (inner.c.period, inner.c.t, inner.c.s, inner.c.l)
