@@ -196,7 +196,7 @@ class Relief:
         here = [job for job_id in self._use.at_site(site.name) if (job := jobs.get(job_id)) is not None]
         lead_s = self._policy.reaction_s + max((job.spec.grace_period_s for job in here if job.spec), default=0.0)
         begin_s, answer.lead_s = answer.start_s - lead_s, lead_s
-        loads = [load for job in here if (load := self._load(job, site, answer.end_s, now, lead_s)) is not None]
+        loads = [load for job in here if (load := self._load(answer, job, site, now)) is not None]
         battery_w = self._battery_w(answer, site, now_s)
         plan = shed(loads, answer.event.power_cap_w + battery_w - site.idle_w)
         answer.planned_w = max(0.0, site.idle_w + plan.left_w - battery_w)
@@ -230,19 +230,21 @@ class Relief:
         running = (_dynamic_w(job.spec, site) for job in here if job.spec is not None and job.live and job.started)
         return site.idle_w + sum(running)
 
-    def _load(self, job: Job, site: Site, end_s: float, now: datetime, lead_s: float) -> Load | None:
+    def _load(self, answer: Answer, job: Job, site: Site, now: datetime) -> Load | None:
         """What a job takes, if it runs or is about to start and was not taken back."""
         spec, now_s = job.spec, now.timestamp()
         if spec is None or not job.live or job.withdrawn >= job.revision:
             return None
         if not job.started and job.start_at is not None:
             start_s = job.start_at.timestamp()
-            if start_s > now_s + lead_s or start_s >= end_s:
+            if start_s > now_s + answer.lead_s or start_s >= answer.end_s:
                 return None
         done_s = self._done_s(job, spec, now_s)
         left_s = self._placer.left_s(job, spec, done_s)
         slack_s = self._slack_s(job, spec, left_s, now_s)
-        waits = now_s + slack_s >= end_s + RAMP_S
+        waits = now_s + slack_s >= answer.end_s + RAMP_S
+        # Once: if it was placed here again, it is cheaper here, and would be placed and taken back all through the window.
+        may_move = slack_s >= 0.0 and (job.started or job.job_id not in answer.did)
         ran_s = max(0.0, now_s - job.run_began_at.timestamp()) if job.run_began_at is not None else 0.0
         return Load(
             job_id=job.job_id,
@@ -251,7 +253,7 @@ class Relief:
             running=job.started,
             suspendable=spec.suspendable,
             preemptible=spec.preemptible,
-            keeps_deadline=waits or (slack_s >= 0.0 and self._placer.has_room_elsewhere(job, spec, now) is not None),
+            keeps_deadline=waits or (may_move and self._placer.has_room_elsewhere(job, spec, now) is not None),
             slack_s=slack_s,
             lost_s=self._policy.restart_s if spec.suspendable else ran_s,
         )
@@ -284,7 +286,7 @@ class Relief:
         answer.did.setdefault(job.job_id, name)
         if not moves:
             answer.made_room_w[job.job_id] = _dynamic_w(spec, site)
-        if spec.deadline is not None and not spec.suspendable and not spec.preemptible:
+        if spec.deadline is not None and _is_protected(spec):
             answer.deadlines_s[job.job_id] = spec.deadline.timestamp()
         take_back(job, spec, instead)
 
@@ -350,20 +352,21 @@ class Relief:
     def _under_cap(self, answer: Answer, job: Job, spec: JobSpec, site: Site, choice: Choice, now_s: float) -> Choice:
         """The ledger counts in hours: whether a start fits at this very moment is seen here.
 
-        One that does not waits for the end of the window; where its time limit does not allow that, for as long as others need to make
-        room, and they are told in the next decision.
+        One that does not waits for the end of the window; protected work whose time limit does not allow that, for as long as others need
+        to make room, and they are told in the next decision.
         """
         start_s, lead_s = choice.start_at.timestamp(), answer.lead_s
         if not (choice.queued or start_s <= now_s + lead_s) or not answer.start_s - lead_s <= start_s < answer.end_s:
             return choice
         more_w, cap_w = _dynamic_w(spec, site), answer.event.power_cap_w
-        if not choice.queued and answer.planned_w + more_w <= cap_w:
+        fits = answer.planned_w + more_w <= cap_w
+        if not choice.queued and fits:
             answer.planned_w += more_w
             return choice if answer.now_w + more_w <= cap_w else _from(choice, max(start_s, now_s + lead_s))
-        if (
-            start_s + self._slack_s(job, spec, sum(length_s for _, length_s in choice.stretches), start_s)
-            >= answer.end_s
-        ):
+        left_s = sum(length_s for _, length_s in choice.stretches)
+        may_wait = start_s + self._slack_s(job, spec, left_s, start_s) >= answer.end_s
+        # Nobody makes room for what is itself the first to make room: it would be placed and taken back all through the window.
+        if may_wait or not (fits or _is_protected(spec)):
             return _from(choice, answer.end_s)
         return _from(choice, max(start_s, now_s + lead_s))
 
@@ -391,6 +394,10 @@ def _from(choice: Choice, start_s: float) -> Choice:
     later_s = start_s - choice.stretches[0][0]
     stretches = tuple((begin_s + later_s, length_s) for begin_s, length_s in choice.stretches)
     return replace(choice, start_at=datetime.fromtimestamp(start_s, UTC), stretches=stretches)
+
+
+def _is_protected(spec: JobSpec) -> bool:
+    return not spec.suspendable and not spec.preemptible
 
 
 def _dynamic_w(spec: JobSpec, site: Site) -> float:

@@ -201,3 +201,37 @@ def test_a_battery_counts_towards_the_cap_while_its_charge_lasts():
     emptier = msgspec.structs.replace(battery, charge_wh=5)
     made.fold(msgspec.structs.replace(charged, battery=emptier, observed_at=at(START + 1)))
     assert len(withdrawals(made.decide(at(START + 1)))) == 1
+
+
+def taken_back(made, until, *, step=5 * S):
+    """How often a placement that never started is taken back from the window's start on; each is reported to have stopped at once."""
+    count, now = 0, START
+    while now < until:
+        decisions = made.decide(at(now))
+        placed = {one.job_id: one for one in placements(decisions)}
+        for one in withdrawals(decisions):
+            count += 1
+            made.fold(report(one, "stopped", now, reason=WorkloadReason.RELEASED))
+        assert not placed or not withdrawals(decisions)
+        now += step
+    return count
+
+
+@pytest.mark.parametrize("kind", [{"suspendable": True}, {"preemptible": True}])
+def test_work_that_would_make_room_first_is_not_started_above_the_cap_even_if_it_must_not_wait(kind):
+    made = core(*world("a"), reaction_s=10.0)
+    running(made, protected("p"))
+    made.fold(cap("a", 125, START, END))
+    made.decide(at(START))
+    made.fold(submitted("now", hours=START, cores=2, runs=1, max_delay=0, **kind))
+    assert only(placements(made.decide(at(START)))).start_at >= at(END)
+    assert taken_back(made, START + 600 * S) == 0
+
+
+def test_protected_work_that_cannot_wait_and_is_cheapest_here_is_taken_back_once_at_most():
+    made = core(*world("a"), site("b", node()), prices("b", *[500.0] * 120, start=-24), carbon("b"), reaction_s=10.0)
+    running(made, protected("p", sites=("a",)))
+    made.fold(cap("a", 125, START, END))
+    made.decide(at(START))
+    made.fold(submitted("short", hours=START, cores=2, runs=0.05, max_delay=0.2))
+    assert taken_back(made, START + 600 * S) <= 1
