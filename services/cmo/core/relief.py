@@ -85,15 +85,14 @@ class Answer:
         return self.event.end.timestamp()
 
     def measure(self, now_w: float, now_s: float) -> None:
-        """Up to now the power was what it was at the last look; from now on it is ``now_w``."""
+        """Up to now the power was what it was at the last look, before the first one what it is; from now on it is ``now_w``."""
         since_s, until_s = max(self.measured_s, self.start_s), min(now_s, self.end_s)
+        was_w = self.now_w if self.measured_s else now_w
         if until_s > since_s:
             before_s = since_s - self.start_s
-            self.mean_w = ((self.mean_w or 0.0) * before_s + self.now_w * (until_s - since_s)) / (
-                until_s - self.start_s
-            )
+            self.mean_w = ((self.mean_w or 0.0) * before_s + was_w * (until_s - since_s)) / (until_s - self.start_s)
             if until_s > self.start_s + TO_CAP_S:
-                self.peak_w = max(self.peak_w or 0.0, self.now_w)
+                self.peak_w = max(self.peak_w or 0.0, was_w)
         self.measured_s, self.now_w = now_s, now_w
         if now_w > self.event.power_cap_w + _TOLERANCE_W:
             self.capped_at = None

@@ -235,3 +235,12 @@ def test_protected_work_that_cannot_wait_and_is_cheapest_here_is_taken_back_once
     made.decide(at(START))
     made.fold(submitted("short", hours=START, cores=2, runs=0.05, max_delay=0.2))
     assert taken_back(made, START + 600 * S) <= 1
+
+
+def test_an_event_that_is_heard_of_after_its_window_began_does_not_count_the_time_before_as_nothing():
+    made = core(*world("a"))
+    running(made, protected("p"))
+    made.fold(cap("a", 150, START, END, announced=START))
+    made.decide(at(START + 1))
+    (ended,) = responses(made.decide(at(END)))
+    assert ended.mean_w == pytest.approx(120)
