@@ -135,7 +135,8 @@ class Relief:
         self._told: dict[tuple[str, str], DemandResponseReported] = {}  # by an earlier life, or another replica
         self._over: set[tuple[str, str]] = set()
         self._coming_back: list[tuple[float, str]] = []  # when, job
-        self._due_s = inf  # nothing is to be done before
+        self._due_s = inf  # nothing is to be done before, if the sites stay as they are
+        self._seen_generation = 0
 
     def announce(self, event: GridEventAnnounced) -> None:
         """Take over an event, its change or its cancellation."""
@@ -176,9 +177,9 @@ class Relief:
         Windows that are near or open are looked at again and again: work starts, ends and outlasts its estimate at any time.
         """
         now_s, over = now.timestamp(), []
-        if now_s < self._due_s:
+        if now_s < self._due_s and self._sites.generation == self._seen_generation:
             return []
-        self._due_s = inf
+        self._due_s, self._seen_generation = inf, self._sites.generation
         for key, answer in list(self._answers.items()):
             site = self._sites.by_name.get(answer.event.site)
             if answer.event.status == "cancelled" or now_s >= answer.end_s:
@@ -186,7 +187,9 @@ class Relief:
                 over.append(answer)
                 self._over.add(key)
                 del self._answers[key]
-            elif site is not None:
+            elif site is None:  # nobody has seen it yet
+                self._due_s = min(self._due_s, answer.end_s)
+            else:
                 self._look_at(answer, site, jobs, now, take_back)
         return over
 

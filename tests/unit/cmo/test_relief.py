@@ -244,3 +244,14 @@ def test_an_event_that_is_heard_of_after_its_window_began_does_not_count_the_tim
     made.decide(at(START + 1))
     (ended,) = responses(made.decide(at(END)))
     assert ended.mean_w == pytest.approx(120)
+
+
+def test_an_event_that_is_announced_before_its_site_is_seen_is_answered_once_it_is():
+    made = core(cap("a", 100, START, END))
+    made.decide(at(0))
+    for event in world("a"):
+        made.fold(event)
+    assert {one.status for one in responses(made.decide(at(1)))} == {"planned"}
+    placed = running(made, suspendable("j"), hours=1)
+    assert placed
+    assert [one.job_id for one in withdrawals(made.decide(at(START)))] == ["j"]
