@@ -347,7 +347,9 @@ class Relief:
             start_s = choice.start_at.timestamp()
             if job.job_id in answer.made_room_w and answer.end_s <= start_s < answer.end_s + RAMP_S:
                 total_w = sum(answer.made_room_w.values())
-                choice = _from(choice, start_s + RAMP_S * min(1.0, answer.back_w / total_w))
+                left_s = sum(length_s for _, length_s in choice.stretches)
+                slack_s = max(0.0, self._slack_s(job, spec, left_s, start_s))
+                choice = _from(choice, start_s + min(slack_s, RAMP_S * min(1.0, answer.back_w / total_w)))
                 answer.back_w += answer.made_room_w[job.job_id]
         return choice
 

@@ -255,3 +255,17 @@ def test_an_event_that_is_announced_before_its_site_is_seen_is_answered_once_it_
     placed = running(made, suspendable("j"), hours=1)
     assert placed
     assert [one.job_id for one in withdrawals(made.decide(at(START)))] == ["j"]
+
+
+def test_the_ramp_after_a_window_costs_no_deadline():
+    made = core(*world("a"), restart_s=0.0)
+    tight = submitted("tight", cores=2, runs=10, suspendable=True, deadline=END + 8 + 60 * S)
+    placed = running(made, suspendable("first"), tight)
+    made.fold(cap("a", 100, START, END))
+    made.decide(at(START))
+    again = {}
+    for name in ("first", "tight"):
+        stop(made, placed[name], START, progress_h=2)
+        again |= {one.job_id: one for one in placements(made.decide(at(START)))}
+    assert again["first"].start_at == at(END)
+    assert again["tight"].start_at == at(END + 60 * S)
