@@ -46,7 +46,7 @@ from solyx.events import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from services.cmo.core.relief import Answer
+    from services.cmo.core.answers import Answer
     from solyx.events import Event, JobSpec
     from solyx.events.placement import JobOutcome
 

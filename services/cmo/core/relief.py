@@ -8,13 +8,13 @@ is over the work comes back over ``RAMP_S``, the most valuable first, so that th
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
+from services.cmo.core.answers import TO_CAP_S, TOLERANCE_W, Answer
 from services.cmo.core.shedding import Load, Shed, Step, shed
 from services.cmo.model import Choice
 from solyx.energy import cores_of, gpus_of
@@ -28,18 +28,12 @@ if TYPE_CHECKING:
     from services.cmo.core.sites import Site, Sites
     from services.cmo.model import Policy
     from solyx.events import GridEventAnnounced, JobSpec
-    from solyx.events.response import ResponseStatus
 
 RAMP_S = 300.0
 """Over which suspended work comes back."""
-TO_CAP_S = 30.0
-"""After a window's start the power is at its cap (the span of the goal; the peak is taken from there on)."""
 REPORT_EVERY_S = 300.0
 LOOK_EVERY_S = 60.0  # at a site whose window is to come: the grace of what runs there, and with it the lead, changes
-_LOOK_SHARE = (
-    0.1  # of the reaction time: how often a site is looked at in a window, where it may have thousands of jobs
-)
-_TOLERANCE_W = 1.0
+_LOOK_SHARE = 0.1  # of the reaction time: how often a site is looked at in a window
 _SOONER = timedelta(minutes=1)
 
 
@@ -47,83 +41,6 @@ class TakeBack(Protocol):
     """Takes a placement back for the grid's sake; the room at ``instead`` is held meanwhile."""
 
     def __call__(self, job: Job, spec: JobSpec, instead: Choice | None) -> None: ...
-
-
-@dataclass(slots=True)
-class Answer:
-    """What one site does about one event."""
-
-    event: GridEventAnnounced
-    status: ResponseStatus = "planned"
-    detail: str = ""
-    baseline_w: float = 0.0
-    planned_w: float = 0.0
-    now_w: float = 0.0
-    mean_w: float | None = None  # over the window, up to `measured_s`
-    peak_w: float | None = None
-    measured_s: float = 0.0
-    capped_at: datetime | None = None
-    battery_w: float | None = None  # what a battery gives all through the window
-    lead_s: float = 0.0  # the time that others need to make room
-    did: dict[str, str] = field(default_factory=dict[str, str])  # by job: suspended, migrated, delayed, stopped
-    before: dict[str, int] = field(default_factory=dict[str, int])  # the same, counted by an earlier life
-    missed: int = 0
-    made_room_w: dict[str, float] = field(default_factory=dict[str, float])  # by job
-    back_w: float = 0.0  # of it, what was planned to come back
-    deadlines_s: dict[str, float] = field(default_factory=dict[str, float])  # of protected work that was delayed
-    told: tuple[str, str] | None = None
-    told_s: float = -inf
-
-    @property
-    def start_s(self) -> float:
-        """When the window begins."""
-        return self.event.start.timestamp()
-
-    @property
-    def end_s(self) -> float:
-        """When it is over."""
-        return self.event.end.timestamp()
-
-    def measure(self, now_w: float, now_s: float) -> None:
-        """Up to now the power was what it was at the last look, before the first one what it is; from now on it is ``now_w``."""
-        since_s, until_s = max(self.measured_s, self.start_s), min(now_s, self.end_s)
-        was_w = self.now_w if self.measured_s else now_w
-        if until_s > since_s:
-            before_s = since_s - self.start_s
-            self.mean_w = ((self.mean_w or 0.0) * before_s + was_w * (until_s - since_s)) / (until_s - self.start_s)
-            if until_s > self.start_s + TO_CAP_S:
-                self.peak_w = max(self.peak_w or 0.0, was_w)
-        self.measured_s, self.now_w = now_s, now_w
-        if now_w > self.event.power_cap_w + _TOLERANCE_W:
-            self.capped_at = None
-        elif self.capped_at is None:
-            self.capped_at = datetime.fromtimestamp(now_s, UTC)
-
-    def report(self, now: datetime) -> DemandResponseReported:
-        """As it is told."""
-        event, counts = self.event, Counter(self.did.values()) + Counter(self.before)
-        return DemandResponseReported(
-            event_id=event.event_id,
-            site=event.site,
-            start=event.start,
-            end=event.end,
-            power_cap_w=event.power_cap_w,
-            status=self.status,
-            detail=self.detail,
-            baseline_w=self.baseline_w,
-            planned_w=self.planned_w,
-            now_w=self.now_w,
-            battery_w=self.battery_w or 0.0,
-            mean_w=self.mean_w,
-            peak_w=self.peak_w,
-            capped_at=self.capped_at,
-            suspended=counts["suspended"],
-            migrated=counts["migrated"],
-            delayed=counts["delayed"],
-            stopped=counts["stopped"],
-            protected_deadlines_missed=self.missed,
-            reported_at=now,
-        )
 
 
 class Relief:
@@ -151,11 +68,13 @@ class Relief:
     def recall(self, told: DemandResponseReported) -> None:
         """What was told before this life."""
         key = (told.site, told.event_id)
-        self._told[key] = told
         if told.status in ("ended", "cancelled"):
             self._over.add(key)
             self._answers.pop(key, None)
-        elif key in self._answers:
+            self._told.pop(key, None)
+            return
+        self._told[key] = told
+        if key in self._answers:
             self._remembered(self._answers[key])
 
     def _remembered(self, answer: Answer) -> Answer:
@@ -298,9 +217,9 @@ class Relief:
         """Active or short, and why."""
         cap_w, late_s = answer.event.power_cap_w, TO_CAP_S + self._policy.reaction_s
         answer.detail = ""
-        if plan.short_w > _TOLERANCE_W:
+        if plan.short_w > TOLERANCE_W:
             answer.detail = plan.reason
-        elif answer.now_w > cap_w + _TOLERANCE_W and now_s >= answer.start_s + late_s:
+        elif answer.now_w > cap_w + TOLERANCE_W and now_s >= answer.start_s + late_s:
             answer.detail = "work that was told to stop still runs"
         if now_s >= answer.start_s:
             answer.status = "short" if answer.detail else "active"
@@ -311,7 +230,7 @@ class Relief:
         answer.status = "cancelled" if answer.event.status == "cancelled" else "ended"
         cap_w, peak_w = answer.event.power_cap_w, answer.peak_w
         answer.detail = ""
-        if answer.status == "ended" and peak_w is not None and peak_w > cap_w + _TOLERANCE_W:
+        if answer.status == "ended" and peak_w is not None and peak_w > cap_w + TOLERANCE_W:
             answer.detail = f"the power was up to {peak_w - cap_w:.0f} W above the cap"
         total_w, back_w = sum(answer.made_room_w.values()), 0.0
         waiting = [job for job_id in answer.made_room_w if (job := jobs.get(job_id)) is not None]
