@@ -76,6 +76,7 @@ class Job:
 
     # Bookkeeping of the core, not part of what was said.
     queued: bool = False
+    reviewed: int = -1  # revision after which it was last told to be looked at when its deadline passes
     committed: tuple[int, bool] = (0, False)  # revision and whether it had started when its use was last written down
 
     @property

@@ -377,7 +377,9 @@ class CmoCore:
         """Until the inventory changes or settles, the budget has room, or the deadline can no longer be met."""
         if not self._accounts.budgets.waits(job.job_id):
             self._waiting[job.job_id] = None
-        if spec.deadline is not None:
+        # Once; and what goes on is not refused for its deadline: it would be looked at in every decision from then on.
+        if spec.deadline is not None and not job.moving and job.reviewed != job.revision:
+            job.reviewed = job.revision
             latest_s = spec.deadline.timestamp() - spec.duration_estimate_s
             self._timers.set(latest_s + 1.0, Due.REVIEW, job.job_id, job.revision)
         if isinstance(why, Wait) and self._settled_at_s is None:

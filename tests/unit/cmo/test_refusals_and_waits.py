@@ -1,5 +1,6 @@
 """Which jobs are refused, in which words, and which wait."""
 
+import msgspec
 import pytest
 
 from solyx.events import (
@@ -8,15 +9,19 @@ from solyx.events import (
     FinishReason,
     JobFinished,
     JobPlaced,
+    WorkloadReason,
 )
 from tests.unit.cmo.cmo_builders import (
     T0,
     at,
     core,
+    deferrals,
     flat,
     node,
     only,
+    outcomes,
     placed_job,
+    placements,
     report,
     site,
     submitted,
@@ -118,3 +123,27 @@ def test_a_waiting_job_ends_when_its_deadline_can_no_longer_be_met():
     assert only(cmo.decide(T0)).reason is DeferralCause.NO_READY_SITE
     assert cmo.decide(at(8)) == []
     assert only(cmo.decide(at(8.1))).reason is FinishReason.DEADLINE_PASSED
+
+
+def test_a_job_that_goes_on_past_its_deadline_waits_for_a_site_and_is_not_looked_at_in_every_decision():
+    made = core(*flat("a"), submitted(cores=2, runs=2, suspendable=True, deadline=4))
+    placed = only(placements(made.decide(at(0))))
+    made.fold(report(placed, "started", 0))
+    made.decide(at(0))
+    made.fold(site("a", node(ready=False), hours=1))
+    stopped = report(placed, "stopped", 1, reason=WorkloadReason.RELEASED)
+    made.fold(msgspec.structs.replace(stopped, progress_s=3600.0, started_at=at(0)))
+    only(deferrals(made.decide(at(1))))
+    assert not made.decide(at(5))
+    assert len(made._timers) == 0
+    made.fold(site("a", hours=6))
+    assert only(placements(made.decide(at(6)))).progress_s == 3600.0
+
+
+def test_a_job_that_waits_is_told_of_its_deadline_once_however_often_sites_change():
+    made = core(*flat("a"), site("a", node(ready=False), hours=0.1), submitted(cores=2, deadline=4))
+    for n in range(1, 10):
+        made.fold(site("a", node(f"n{n}", ready=False), hours=0.1 + n / 60))
+        made.decide(at(0.1 + n / 60))
+    assert len(made._timers) == 1
+    assert only(outcomes(made.decide(at(3.5)))).reason is FinishReason.DEADLINE_PASSED
