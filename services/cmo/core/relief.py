@@ -184,7 +184,7 @@ class Relief:
         if spec.deadline is not None:
             return spec.deadline.timestamp() - left_s - now_s
         if spec.max_delay_s is not None and job.run_began_at is None and job.submitted_at is not None:
-            return job.submitted_at.timestamp() + spec.max_delay_s - now_s
+            return job.submitted_at.timestamp() + spec.max_delay_s + job.kept_s - now_s
         return inf
 
     def _done_s(self, job: Job, spec: JobSpec, now_s: float) -> float:
@@ -247,13 +247,14 @@ class Relief:
                 continue
             if not job.live or job.withdrawn >= job.revision or job.cancel_requested:
                 continue
+            known = self._ledger.committed(job.job_id)
             self._ledger.release(job.job_id)
             choice = self._placer.choose(job, job.spec, now)
             earlier = isinstance(choice, Choice) and not choice.queued and choice.start_at < job.start_at - _SOONER
             if earlier and isinstance(choice, Choice):
                 take_back(job, job.spec, choice)
             else:
-                self._use.write_down(job, job.spec, now_s)
+                self._use.write_down(job, job.spec, now_s, () if known is None else known.stretches)
 
     def in_turn(self, job: Job, spec: JobSpec, choice: Choice, now: datetime) -> Choice:
         """The choice, moved so that nothing starts above a cap, nor all at once when the window is over."""

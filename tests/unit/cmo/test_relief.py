@@ -269,3 +269,23 @@ def test_the_ramp_after_a_window_costs_no_deadline():
         again |= {one.job_id: one for one in placements(made.decide(at(START)))}
     assert again["first"].start_at == at(END)
     assert again["tight"].start_at == at(END + 60 * S)
+
+
+def test_a_plan_with_pauses_is_still_known_when_its_turn_to_come_back_changes_nothing():
+    dear = [5000.0 if hour in (24 + 6, 24 + 7) else 50.0 for hour in range(120)]
+    made = core(site("a", node()), prices("a", *dear, start=-24), carbon("a"), delay_eur_per_job_h=3e-5, worth_eur=1.0)
+    jobs = (
+        submitted(name, cores=2, runs=4, suspendable=True, max_delay=24, priority=-n) for n, name in enumerate("ij")
+    )
+    placed = running(made, *jobs)
+    made.fold(cap("a", 100, START, END))
+    made.decide(at(1))
+    made.decide(at(START))
+    for name in "ij":
+        stop(made, placed[name], START, progress_h=1)
+        only(placements(made.decide(at(START))))
+    made.decide(at(END))
+    planned = made._ledger.committed("j").stretches
+    assert len(planned) == 2
+    assert not made.decide(at(END + 151 * S)), "its turn"
+    assert made._ledger.committed("j").stretches == planned
