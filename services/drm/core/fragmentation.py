@@ -74,7 +74,7 @@ class History:
     """
 
     def __init__(self) -> None:
-        self.typical: Typical | None = None  # None: too little is known, or nobody shares devices
+        self.typical: Typical | None = None  # None: too little is known, nobody shares devices, or few use any
         self._counts: Counter[PodClass] = Counter()
         self._noted = 0
         self._due_at = MIN_HISTORY
@@ -99,7 +99,12 @@ class History:
             return changed
         if self.typical is not None and self.typical.distance(self._counts) < MATERIAL_CHANGE:
             return False
-        self.typical = Typical(self._counts)
+        typical = Typical(self._counts)
+        if not typical.uses_devices:  # its losses would all be equal: best fit looks at devices
+            changed = self.typical is not None
+            self.typical = None
+            return changed
+        self.typical = typical
         return True
 
 
@@ -118,6 +123,7 @@ class Typical:
             covered += count
             classes.append((key, count))
         classes = [(key, count) for key, count in classes if key.count]
+        self.uses_devices = bool(classes)  # False: pods with devices are too rare to be typical
         groups = list(dict.fromkeys((key.kind, key.models, key.share_milli) for key, _ in classes))
         self._groups = groups
         self._group_of: Ints = np.array(

@@ -304,3 +304,11 @@ def test_cpu_that_gpus_will_need_is_left_beside_them() -> None:
     world = expecting(job_spec(cpu=6, devices=(gpu(),)), job_spec(cpu=1, devices=(gpu(0.5),)), nodes=nodes)
     world.tell(placed("cpu only", job_spec(cpu=4)))
     assert nodes_of(allocations(world.decide())["cpu only"]) == ["b"]
+
+
+def test_where_pods_with_devices_are_rare_best_fit_still_looks_at_the_devices() -> None:
+    """Fewer than one pod in twenty asks for a device: none is typical, and losses would say nothing about devices."""
+    nodes = (node("one free", cpu=64, gpus=1), node("many free", cpu=8, gpus=4))
+    world = expecting(job_spec(pods=40), job_spec(devices=(gpu(0.5),)), nodes=nodes)
+    world.tell(placed("new", job_spec(devices=(gpu(),))))
+    assert nodes_of(allocations(world.decide())["new"]) == ["one free"]
