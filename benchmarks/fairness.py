@@ -352,10 +352,11 @@ class _Run:
 
 
 def _lender(nodes: tuple[Node, ...], pods: Mapping[str, Sequence[Resources]]) -> dict[str, float]:
-    """A tenant with half of the GPUs guaranteed lets them to another, and then wants as many as it can have."""
+    """A tenant with two fifths of the GPUs guaranteed lends them to another, and then wants as many as it can have."""
     gpus = int(_capacity(nodes)[2])
-    half = Quota(gpu_milli=Share(guaranteed=gpus * 2 // 5))
-    site = _Site(nodes, Quotas(cohorts={"all": Cohort(reclaim="any", tenants={"lender": half, "borrower": half})}))
+    guarantee = gpus * 2 // 5
+    quota = Quota(gpu_milli=Share(guaranteed=guarantee))
+    site = _Site(nodes, Quotas(cohorts={"all": Cohort(reclaim="any", tenants={"lender": quota, "borrower": quota})}))
     chance = np.random.default_rng(SEED)
 
     def submit(tenant: str, now_s: float, until: int) -> None:
@@ -367,7 +368,7 @@ def _lender(nodes: tuple[Node, ...], pods: Mapping[str, Sequence[Resources]]) ->
             asked, number = asked + resources.gpu_milli, number + 1
 
     def held(tenant: str) -> float:
-        return sum(a.spec.resources.gpu_milli for a in site.running.values() if a.tenant == tenant) / (gpus * 2 // 5)
+        return sum(a.spec.resources.gpu_milli for a in site.running.values() if a.tenant == tenant) / guarantee
 
     submit("borrower", 0.0, gpus)
     site.cycle(0.0)
