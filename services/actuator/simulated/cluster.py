@@ -13,13 +13,14 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
 from services.actuator.model import Apply, Changes, ClusterOutcome, Delete, Phase, Verdict, WorkloadState
-from services.actuator.simulated.course import Chance, Outage, course, from_us, to_us
+from services.actuator.simulated.course import Chance, Outage, course, to_us
+from services.actuator.simulated.objects import Due, Row, entered_outages, find, last_change, next_due, put, select
 from services.actuator.simulated.schema import prepare, snapshot, transaction
 from services.actuator.simulated.work import Checkpoints, Unacceptable, Work
 from solyx.bus.port import Transient
@@ -37,42 +38,7 @@ LOOK_AT_MOST = 2000
 """Changed states that one incremental look returns; the rest comes with the next."""
 
 
-class _Row(NamedTuple):
-    job_id: str
-    revision: int
-    present: int
-    run_id: int | None
-    phase: str
-    reason: str
-    message: str
-    started_us: int | None
-    ended_us: int | None
-    kept_us: int
-
-    def state(self) -> WorkloadState:
-        return WorkloadState(
-            job_id=self.job_id,
-            revision=self.revision,
-            phase=Phase(self.phase),
-            reason=WorkloadReason(self.reason),
-            message=self.message,
-            started_at=None if self.started_us is None else from_us(self.started_us),
-            ended_at=None if self.ended_us is None else from_us(self.ended_us),
-            progress_s=self.kept_us / 1e6,
-        )
-
-
-_COLUMNS = ", ".join(_Row._fields)
 _WORK = msgspec.json.Decoder(Work)
-
-
-class _Due(NamedTuple):
-    """How and when a workload will end if nobody interferes."""
-
-    us: int
-    phase: str
-    reason: str
-    kept_us: int
 
 
 def cluster_file(state_dir: Path, site: str) -> Path:
@@ -106,8 +72,8 @@ class SimulatedCluster:
     def apply(self, workloads: Sequence[Apply]) -> list[ClusterOutcome]:
         """Start workloads, unless a revision forbids it."""
         with self._write() as (db, now_us):
-            outages = [*self._planned, *_entered_outages(db)]
-            changed = _last_change(db)
+            outages = [*self._planned, *entered_outages(db)]
+            changed = last_change(db)
             outcomes: list[ClusterOutcome] = []
             for item in workloads:
                 changed += 1
@@ -118,7 +84,7 @@ class SimulatedCluster:
         self, db: sqlite3.Connection, allocation: JobAllocated, now_us: int, outages: list[Outage], changed: int
     ) -> ClusterOutcome:
         job_id, revision = allocation.job_id, allocation.revision
-        row = _find(db, job_id)
+        row = find(db, job_id)
         if row is not None and (row.revision > revision or (row.revision == revision and not row.present)):
             what = f"revision {row.revision}" if row.present else f"a deletion of revision {row.revision}"
             message = f"refused: the cluster has seen {what}"
@@ -135,7 +101,7 @@ class SimulatedCluster:
             _kill_run(db, row, now_us)
         started_us = now_us if ahead.phase is Phase.RUNNING else None
         run_id = None if started_us is None else _start_run(db, allocation, ahead.work, started_us)
-        new = _Row(
+        new = Row(
             job_id=job_id,
             revision=revision,
             present=1,
@@ -147,13 +113,13 @@ class SimulatedCluster:
             ended_us=None,
             kept_us=ahead.work.done_us,
         )
-        _put(db, new, changed, due=_Due(ahead.due_us, ahead.due_phase, ahead.due_reason, ahead.due_kept_us))
+        put(db, new, changed, due=Due(ahead.due_us, ahead.due_phase, ahead.due_reason, ahead.due_kept_us))
         return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=new.state())
 
     def delete(self, workloads: Sequence[Delete]) -> list[ClusterOutcome]:
         """Stop workloads and fence their revisions; what uses its grace period is fenced when it has ended."""
         with self._write() as (db, now_us):
-            changed = _last_change(db)
+            changed = last_change(db)
             outcomes: list[ClusterOutcome] = []
             for item in workloads:
                 changed += 1
@@ -164,18 +130,18 @@ class SimulatedCluster:
         """What changed, after everything that is due was entered."""
         now_us = to_us(self._clock.now())
         with self._guarded() as db:
-            due_us = _next_due(db)
+            due_us = next_due(db)
             if due_us is not None and due_us <= now_us:
                 with transaction(db):
                     _settle(db, now_us)
             with snapshot(db):
-                last, due_us = _last_change(db), _next_due(db)
+                last, due_us = last_change(db), next_due(db)
                 incarnation, _, position = (cursor or "").partition(":")
                 complete = incarnation != self._incarnation
                 if complete:
-                    rows = _select(db, "WHERE present = 1")
+                    rows = select(db, "WHERE present = 1")
                 else:
-                    rows = _select(db, "WHERE changed > ? ORDER BY changed LIMIT ?", int(position), LOOK_AT_MOST)
+                    rows = select(db, "WHERE changed > ? ORDER BY changed LIMIT ?", int(position), LOOK_AT_MOST)
             more = not complete and len(rows) == LOOK_AT_MOST
             if more:
                 last = db.execute("SELECT changed FROM workloads WHERE job_id = ?", (rows[-1].job_id,)).fetchone()[0]
@@ -215,7 +181,7 @@ class SimulatedCluster:
     def lose(self, job_id: str) -> None:
         """Somebody deletes an object behind the actuator's back: it stops, and no fence stays."""
         with self._write() as (db, now_us):
-            row = _find(db, job_id)
+            row = find(db, job_id)
             if row is not None and row.present:
                 _kill_run(db, row, now_us)
                 db.execute("DELETE FROM workloads WHERE job_id = ?", (job_id,))
@@ -259,34 +225,6 @@ class SimulatedCluster:
         return db
 
 
-def _select(db: sqlite3.Connection, where: str, *parameters: object) -> list[_Row]:
-    rows = db.execute(f"SELECT {_COLUMNS} FROM workloads {where}", parameters)  # noqa: S608 - no user input
-    return [_Row._make(row) for row in rows]
-
-
-def _find(db: sqlite3.Connection, job_id: str) -> _Row | None:
-    rows = _select(db, "WHERE job_id = ?", job_id)
-    return rows[0] if rows else None
-
-
-def _put(db: sqlite3.Connection, row: _Row, changed: int, *, due: _Due | None = None) -> None:
-    values = (*row, *(due or (None, None, None, None)), changed)
-    db.execute(f"INSERT OR REPLACE INTO workloads VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 - placeholders
-
-
-def _last_change(db: sqlite3.Connection) -> int:
-    return db.execute("SELECT max(changed) FROM workloads").fetchone()[0] or 0
-
-
-def _next_due(db: sqlite3.Connection) -> int | None:
-    return db.execute("SELECT min(due_us) FROM workloads WHERE due_us IS NOT NULL").fetchone()[0]
-
-
-def _entered_outages(db: sqlite3.Connection) -> list[Outage]:
-    rows = db.execute("SELECT node, from_us, until_us FROM outages")
-    return [Outage(node=node, from_us=from_us_, until_us=until_us) for node, from_us_, until_us in rows]
-
-
 def _settle(db: sqlite3.Connection, now_us: int) -> None:
     """Enter every end that is due."""
     rows = db.execute(
@@ -296,7 +234,7 @@ def _settle(db: sqlite3.Connection, now_us: int) -> None:
     ).fetchall()
     if not rows:
         return
-    changed = _last_change(db)
+    changed = last_change(db)
     db.executemany(
         "UPDATE workloads SET phase = ?, reason = ?, ended_us = ?, kept_us = ?, changed = ?, due_us = NULL"
         " WHERE job_id = ?",
@@ -331,7 +269,7 @@ def _work(db: sqlite3.Connection, run_id: int) -> Work:
     return _WORK.decode(db.execute("SELECT work FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0])
 
 
-def _kill_run(db: sqlite3.Connection, row: _Row, now_us: int) -> None:
+def _kill_run(db: sqlite3.Connection, row: Row, now_us: int) -> None:
     """End the run of an object that is replaced, or goes behind the actuator's back."""
     if row.run_id is not None and not Phase(row.phase).ended:
         assert row.started_us is not None
@@ -345,12 +283,12 @@ def _end_run(db: sqlite3.Connection, run_id: int, now_us: int, kept_us: int) -> 
 
 def _delete(db: sqlite3.Connection, item: Delete, now_us: int, changed: int) -> ClusterOutcome:
     job_id, revision = item.job_id, item.revision
-    row = _find(db, job_id)
+    row = find(db, job_id)
     if row is not None and row.revision > revision:
         message = f"refused: the cluster has seen revision {row.revision}"
         state = _last_run(db, job_id, revision)
         return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.STALE, message=message, state=state)
-    fence = _Row(job_id, revision, 0, None, Phase.STOPPED, WorkloadReason.RELEASED, "", None, now_us, 0)
+    fence = Row(job_id, revision, 0, None, Phase.STOPPED, WorkloadReason.RELEASED, "", None, now_us, 0)
     if row is None:
         end = fence
     elif row.revision < revision:
@@ -366,11 +304,11 @@ def _delete(db: sqlite3.Connection, item: Delete, now_us: int, changed: int) -> 
             return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=row.state())
         end = stopped
     if row is None or row.present or row.revision < revision:
-        _put(db, end, changed)
+        put(db, end, changed)
     return ClusterOutcome(job_id=job_id, revision=revision, verdict=Verdict.APPLIED, state=end.state())
 
 
-def _stop(db: sqlite3.Connection, row: _Row, run_id: int, grace_s: float, now_us: int) -> _Row | None:
+def _stop(db: sqlite3.Connection, row: Row, run_id: int, grace_s: float, now_us: int) -> Row | None:
     """Tell a running workload to stop; None: it writes its checkpoint first, until its end is due.
 
     One that was told before goes on writing, unless it is now to be killed sooner.
@@ -403,4 +341,4 @@ def _last_run(db: sqlite3.Connection, job_id: str, revision: int) -> WorkloadSta
         " FROM runs r JOIN run_ends e USING (run_id) WHERE r.job_id = ? AND r.revision = ? ORDER BY run_id DESC LIMIT 1",
         (job_id, revision),
     ).fetchone()
-    return None if row is None else _Row._make(row).state()
+    return None if row is None else Row._make(row).state()
