@@ -39,7 +39,7 @@ class Pool:
         self.occupancy = Occupancy(0, 0)
         self.holdings: dict[str, Holding] = {}  # by job id
         self.preemptible: dict[str, Holding] = {}  # those of them
-        self.quota_heads: dict[int, Waiting] = {}  # by tree: who waits for its quota first, until it has started
+        self.quota_heads: dict[int, Waiting] = {}  # by tree: who waits first for its quota; found anew after a restart
         self.look_again_at_s = float("inf")  # something may be decided then that follows from no event
         self._nodes: tuple[Node, ...] = ()
         self._observed_at_s = float("-inf")
