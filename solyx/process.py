@@ -11,6 +11,7 @@ from solyx.bus.kafka import KafkaBus
 from solyx.bus.runner import run_roles
 from solyx.collection import settle
 from solyx.telemetry import OpsServer, configure, flush, get_logger
+from solyx.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ WATCH_S = 0.05
 
 
 def run_role(service: str, settings: Settings, make_role: Callable[[Clock, ExitStack], Role]) -> int:
-    """Work until SIGTERM or SIGINT; the exit code: 0 stopped, 1 a bug or a fenced replica (start it anew).
+    """Work until SIGTERM or SIGINT; the exit code: 0 stopped, 1 a bug, a fenced replica, or a process that stands still (start it anew).
 
     ``make_role`` may enter what the role needs into the stack: it is closed after the shards are.
     """
@@ -48,17 +49,20 @@ def run_role(service: str, settings: Settings, make_role: Callable[[Clock, ExitS
         )
         (runner,) = run_roles([role], settings, bus, clock)
         stack.callback(runner.stop)
+        watchdog = Watchdog(runner.stalled_s)
+        stack.callback(watchdog.close)
         ops = OpsServer(settings.http_host, settings.http_port, lambda: (runner.ready(), runner.details()))
         ops.start()
         stack.callback(ops.stop)
         log.info("listening", host=settings.http_host, port=ops.port)
-        return _watch(runner, stopping)
+        return _watch(runner, watchdog, stopping)
 
 
-def _watch(runner: ServiceRunner, stopping: threading.Event) -> int:
+def _watch(runner: ServiceRunner, watchdog: Watchdog, stopping: threading.Event) -> int:
     """Until it is to stop (0) or has stopped by itself (1)."""
     told = False
     while not stopping.wait(WATCH_S):
+        watchdog.look()
         if not told and runner.ready():
             told = True
             log.info("ready")

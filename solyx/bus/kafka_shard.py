@@ -186,7 +186,10 @@ class KafkaShardLog(KafkaReader):
         assert producer is not None, "lead() comes first"
         positions = [TopicPartition(p.topic, p.number, offset) for p, offset in offsets.items()]
         failure = ""
+        deadline = time.monotonic() + CALL_TIMEOUT_S
         for attempt in range(COMMIT_ATTEMPTS):
+            if attempt and time.monotonic() > deadline:
+                break  # the broker is slow to refuse, too: begin anew from the log
             try:
                 producer.begin_transaction()
                 for record in outputs:
@@ -275,7 +278,7 @@ class KafkaOwnership:
             # Seen after a broker was killed: librdkafka 2.16 gave its shards up as lost and never joined again.
             msg = f"the group has not taken this replica back within {REJOIN_WITHIN_S:.0f} s"
             raise Transient(msg, after_s=0.1)
-        if self._moved or monotonic_s() - self._metadata_at > METADATA_INTERVAL_S:
+        if self._owned and (self._moved or monotonic_s() - self._metadata_at > METADATA_INTERVAL_S):
             # Asked for here because the call waits for ever while another thread is in poll; a shard that commits with the
             # generation of a moment ago is refused, and tries again with the next.
             self._metadata, self._metadata_at = self._consumer.consumer_group_metadata(), monotonic_s()

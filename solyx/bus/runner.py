@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from solyx.bus.port import Bus, Fenced, Ownership, Transient
 from solyx.bus.probe import BrokerProbe
 from solyx.bus.worker import ShardWorker
+from solyx.clock import monotonic_s
 from solyx.telemetry import get_logger
 from solyx.topics import DEADLETTERS
 
@@ -33,6 +34,8 @@ log = get_logger()
 
 JOIN_POLL_S = 0.1
 STOP_TIMEOUT_S = 8.0
+COMMIT_WITHIN_S = 30.0
+"""Longer than any call of a transaction may take by its time-out. One whose time-out does not hold is not waited for."""
 
 
 class Core(Protocol):
@@ -91,6 +94,7 @@ class ServiceRunner:
         self._stopping = threading.Event()
         self._failed: BaseException | None = None
         self._owned: frozenset[int] | None = None
+        self._progress_at = monotonic_s()
         self._probe = BrokerProbe(bus)
         self._thread = threading.Thread(target=self._run, name=f"{role.service}-shards", daemon=True)
 
@@ -134,6 +138,12 @@ class ServiceRunner:
             "broker": self._probe.status,
         }
 
+    def stalled_s(self) -> float:
+        """How long ago the group or, if it was longer, a shard was last heard to go on; for the watchdog."""
+        return monotonic_s() - min(
+            (self._progress_at, *(worker.progress_at for worker in dict(self._workers).values()))
+        )
+
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
@@ -159,8 +169,10 @@ class ServiceRunner:
         """Topics first, then the group; waits for a broker that is not there yet."""
         role = self._role
         while not self._stopping.is_set():
+            self._progress_at = monotonic_s()
             try:
                 self._bus.ensure_topics([*role.inputs, *role.outputs, DEADLETTERS])
+                self._progress_at = monotonic_s()
                 return self._bus.join(
                     service=role.service, replica=self._settings.replica, shards=role.shards, on_revoked=self._give_up
                 )
@@ -171,16 +183,21 @@ class ServiceRunner:
 
     def _share(self, ownership: Ownership) -> None:
         while not self._stopping.is_set():
+            self._progress_at = monotonic_s()
             owned = ownership.poll(JOIN_POLL_S)
             if owned or ownership.joined():
                 self._owned = owned
             wanted = frozenset(range(self._role.shards)) if self._role.standby else owned
             for shard in wanted - self._workers.keys():
                 self._open(shard, ownership)
-            for shard, worker in self._workers.items():
+            for shard, worker in tuple(self._workers.items()):
                 if worker.error is not None:
                     raise worker.error
-                if shard in owned:
+                if worker.committing_s() > COMMIT_WITHIN_S:
+                    log.error("commit_does_not_return", shard=shard, service=self._role.service)
+                    worker.ask_to_stop()
+                    del self._workers[shard]  # opened again: the new writer fences this one
+                elif shard in owned:
                     worker.lead()
 
     def _open(self, shard: int, ownership: Ownership) -> None:
@@ -200,8 +217,9 @@ class ServiceRunner:
         leaving = [self._workers.pop(shard) for shard in shards if shard in self._workers]
         for worker in leaving:
             worker.ask_to_stop()
+        deadline = monotonic_s() + STOP_TIMEOUT_S
         for worker in leaving:
-            worker.join(STOP_TIMEOUT_S)
+            worker.join(max(0.0, deadline - monotonic_s()))
 
 
 def run_roles(roles: Sequence[Role], settings: Settings, bus: Bus, clock: Clock) -> list[ServiceRunner]:

@@ -71,6 +71,8 @@ class ShardWorker:
         self.leading = False
         self.recovered = False
         self.lag = 0
+        self.progress_at = monotonic_s()
+        self._life: _Life | None = None
         self.error: BaseException | None = None
 
     def start(self) -> None:
@@ -91,8 +93,14 @@ class ShardWorker:
         if self._thread.is_alive():
             log.error("shard_did_not_stop", shard=self._shard, service=self._role.service)
 
+    def committing_s(self) -> float:
+        """How long the transaction at hand has been under way; 0: none is."""
+        began = self._life.committing_since if self._life is not None else None
+        return 0.0 if began is None else monotonic_s() - began
+
     def _run(self) -> None:
         while not self._stopping.is_set() and self.error is None:
+            self.progress_at = monotonic_s()
             try:
                 self._live_once()
             except Transient as error:
@@ -121,7 +129,7 @@ class ShardWorker:
             ownership=self._ownership,
         )
         try:
-            life = _Life(role, self._shard, shard_log, self._clock, self._settings)
+            life = self._life = _Life(role, self._shard, shard_log, self._clock, self._settings)
             if self._follow(life, shard_log):
                 self._lead(life, shard_log)
         finally:
@@ -131,12 +139,14 @@ class ShardWorker:
         """Fold until this shard leads; False when asked to stop before."""
         RECOVERIES.labels(self._role.service).inc()
         while not self._lead_asked.is_set() or not shard_log.caught_up():
+            self.progress_at = monotonic_s()
             if self._stopping.is_set():
                 return False
             life.fold(shard_log.read(max_records=self._settings.batch_max_records, timeout_s=0.05))
             self.recovered = self.recovered or shard_log.caught_up()
         shard_log.lead()
         while not shard_log.caught_up():
+            self.progress_at = monotonic_s()
             if self._stopping.is_set():
                 return False
             life.fold(shard_log.read(max_records=self._settings.batch_max_records, timeout_s=0.05))
@@ -153,6 +163,7 @@ class ShardWorker:
             log.info("shard_leading", shard=self._shard, records=life.folded)
             looked_at_lag = 0.0
             while not self._stopping.is_set():
+                self.progress_at = monotonic_s()
                 life.turn(shard_log, hooks)
                 if monotonic_s() - looked_at_lag > 1.0:
                     looked_at_lag = monotonic_s()
@@ -180,6 +191,7 @@ class _Life:
         self._poison_count = 0
         self._traces = TraceMemory()
         self._committed_at = 0.0
+        self.committing_since: float | None = None
         self._records = {t.name: RECORDS.labels(role.service, t.name) for t in (*role.inputs, *role.outputs)}
         del shard_log
 
@@ -236,7 +248,9 @@ class _Life:
         if decisions or self._unparked or idle_too_long:
             outputs = [self._record(decision, now) for decision in decisions]
             outputs.extend(self._dead_letter(received, error) for received, error in self._unparked)
+            self.committing_since = decided
             shard_log.commit(outputs, self._offsets)
+            self.committing_since = None
             COMMIT.labels(service).observe(monotonic_s() - decided)
             self._committed_at = monotonic_s()
             self._offsets = {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -21,7 +22,7 @@ from solyx.topics import ANOMALIES, DEADLETTERS, SITES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from solyx.bus.port import Bus, Received
+    from solyx.bus.port import Bus, Received, ShardLog
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -210,3 +211,43 @@ def test_a_bug_in_a_core_ends_the_runner_and_publishes_nothing(bus: Bus, names: 
     assert isinstance(runner.failed, RuntimeError)
     assert not runner.ready()
     assert answers(bus, names[0][:6]) == []
+
+
+class Hanging:
+    """A log whose first commit waits for ever, as librdkafka's has done, until it is let go."""
+
+    def __init__(self, bus: MemoryBus, released: threading.Event) -> None:
+        self._open, self._released = bus.open_shard, released
+        self.hung = threading.Event()
+
+    def __call__(self, **arguments: Any) -> ShardLog:
+        shard_log = self._open(**arguments)
+        commit = shard_log.commit
+
+        def hang(*outputs_and_offsets: Any) -> None:
+            if not self.hung.is_set():
+                self.hung.set()
+                self._released.wait(60)
+            commit(*outputs_and_offsets)
+
+        vars(shard_log)["commit"] = hang
+        return shard_log
+
+
+def test_a_commit_that_does_not_return_is_not_waited_for_and_never_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    bus, released, names = MemoryBus(), threading.Event(), [f"s-{n}" for n in range(6)]
+    hanging = Hanging(bus, released)
+    monkeypatch.setattr(bus, "open_shard", hanging)
+    monkeypatch.setattr("solyx.bus.runner.COMMIT_WITHIN_S", 0.5)
+    publish(bus, names)
+    runner = start(role("stuck"), bus)
+    try:
+        wait_for(lambda: len(answers(bus, "s-")) == len(names))
+        assert hanging.hung.is_set()
+        released.set()  # the old writer goes on, and is fenced
+        time.sleep(0.5)
+        assert sorted(answers(bus, "s-")) == sorted(names)
+        assert runner.ready()
+    finally:
+        released.set()
+        runner.stop()
