@@ -324,11 +324,11 @@ class _Run:
             figures[f"mean_{tenant.name}"] = float(np.mean([shares[tenant.name] for shares in full]))
             figures[f"deviation_{tenant.name}"] = worst[tenant.name]
         now_s = self.times_h[-1] * 3600
-        late = [now_s - since for waiting in self._waiting.values() for since in waiting.values()]
+        late = {t.name: now_s - min(self._waiting[t.name].values(), default=now_s) for t in TENANTS}
         longest = {t.name: max([*self._waits[t.name], 0.0]) for t in TENANTS}
         ratios = [longest[t.name] / max(CYCLE_S, float(np.mean(self._waits[t.name]))) for t in TENANTS]
         figures["longest_wait_to_mean"] = max(ratios)
-        figures["longest_still_waiting_to_longest_wait"] = max(late) / max(CYCLE_S, *longest.values())
+        figures["longest_still_waiting_to_longest_wait"] = max(late[n] / max(CYCLE_S, longest[n]) for n in late)
         console.print(f"{self._number:,} jobs of eight tenants in {HOURS:g} h", highlight=False)
         return figures
 

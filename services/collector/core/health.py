@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from datetime import datetime, timedelta
 
@@ -11,6 +12,15 @@ from solyx.events.site import FeedStatus
 FIRST_BACKOFF_S = 1.0
 MIN_PAUSE_S = 0.05
 MAX_ERROR_LETTERS = 500
+
+
+_QUERY = re.compile(r"\?[^\s'\"<>)]*")
+_USER = re.compile(r"://[^/@\s]*@")
+
+
+def without_secrets(error: str) -> str:
+    """An error as every viewer may read it: addresses without what often holds a token, their query and user."""
+    return _USER.sub("://…@", _QUERY.sub("?…", error))
 
 
 class FeedHealth:
@@ -51,7 +61,7 @@ class FeedHealth:
     def failed(self, now: datetime, error: str) -> FeedReported | None:
         """Take note of a failure."""
         self._failures += 1
-        self._error = error[:MAX_ERROR_LETTERS]
+        self._error = without_secrets(error)[:MAX_ERROR_LETTERS]
         if self._reported == "stale" or now - self._last_success < self._stale_after:
             return None
         self._reported = "stale"

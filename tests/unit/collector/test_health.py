@@ -33,6 +33,11 @@ def test_a_failure_is_reported_only_when_it_lasts(health):
     assert health.failed(after(400), "no route") is None
 
 
+def test_what_is_reported_holds_no_secret_of_an_address(health):
+    told = health.failed(after(301), "InvalidURL: https://me:word@prices.example/v1?token=abc&zone=DE (404)").error
+    assert told == "InvalidURL: https://…@prices.example/v1?… (404)"
+
+
 def test_a_feed_that_never_worked_goes_stale_too(health):
     assert health.failed(after(301), "refused").since == START
 
