@@ -38,7 +38,6 @@ class WithdrawalReason(StrEnum):
     SITE_LOST = "site_lost"
     GRID_EVENT = "grid_event"  # its site must keep below a power cap
     SUSPENSION = "suspension"  # goes on later, when energy is cheaper or cleaner
-    RELIEF = "relief"  # the site asked for the least valuable work to leave
 
 
 class DeferralCause(StrEnum):

@@ -36,7 +36,6 @@ _MOVES = frozenset(
         WithdrawalReason.MIGRATION,
         WithdrawalReason.SUSPENSION,
         WithdrawalReason.GRID_EVENT,
-        WithdrawalReason.RELIEF,
     )
 )
 End = Literal["succeeded", "failed", "stopped"]
@@ -160,7 +159,7 @@ class Job:
             match self.withdrawal:
                 case WithdrawalReason.MIGRATION:
                     return PlacementReason.MIGRATION
-                case WithdrawalReason.SUSPENSION | WithdrawalReason.RELIEF:
+                case WithdrawalReason.SUSPENSION:
                     return PlacementReason.RESUMED
                 case WithdrawalReason.GRID_EVENT:
                     return PlacementReason.GRID_EVENT
