@@ -86,5 +86,9 @@ def show(name: str, figures: Mapping[str, float], targets: Mapping[str, Target],
 
 def write_json(path: Path, name: str, figures: Mapping[str, float]) -> None:
     """The figures and the machine, for programs."""
-    document = {"benchmark": name, "machine": this_machine(), "figures": dict(figures)}
+    document = {
+        "benchmark": name,
+        "machine": this_machine(),
+        "figures": {figure: float(value) for figure, value in figures.items()},
+    }
     path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.__main__ import BENCHMARKS
-from benchmarks.harness import Target, load_targets, shortfalls
+from benchmarks.harness import Target, load_targets, shortfalls, write_json
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,11 @@ def test_a_target_is_met_on_its_side_of_the_bound(target: Target, figure: float,
 
 def test_a_figure_that_was_not_measured_is_short() -> None:
     assert shortfalls({}, {"f": Target(unit="s", source="x", at_most=1.0)}) == ["f: not measured"]
+
+
+def test_figures_are_written_whatever_computed_them(tmp_path: Path) -> None:
+    write_json(tmp_path / "f.json", "x", {"plain": 1.5, "numpy": np.float64(2.5), "count": 3})
+    assert json.loads((tmp_path / "f.json").read_text())["figures"] == {"plain": 1.5, "numpy": 2.5, "count": 3.0}
 
 
 def test_every_target_has_a_direction_and_a_source_and_belongs_to_a_benchmark() -> None:
