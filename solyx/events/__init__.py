@@ -41,6 +41,7 @@ from solyx.events.placement import (
     PlacementWithdrawn,
     Run,
     Usage,
+    Victim,
     WithdrawalReason,
 )
 from solyx.events.response import DemandResponseReported
@@ -102,6 +103,7 @@ __all__ = [
     "SeriesWindowed",
     "SiteObserved",
     "Usage",
+    "Victim",
     "Weights",
     "Window",
     "WithdrawalReason",

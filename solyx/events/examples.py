@@ -40,6 +40,7 @@ from solyx.events.placement import (
     PlacementWithdrawn,
     Run,
     Usage,
+    Victim,
     WithdrawalReason,
 )
 from solyx.events.response import DemandResponseReported
@@ -186,6 +187,7 @@ EXAMPLES: tuple[Event, ...] = (
         ),
         alternative=Alternative(site="frankfurt", start_at=_NOON + timedelta(hours=14), total_eur=0.52),
         bound_by="texas is full for the next two hours",
+        victims=(Victim(job_id="01J0EXAMPLE0VICTIM00000000", revision=3),),
         decided_at=_NOON,
     ),
     PlacementWithdrawn(

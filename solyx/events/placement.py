@@ -38,6 +38,7 @@ class WithdrawalReason(StrEnum):
     SITE_LOST = "site_lost"
     GRID_EVENT = "grid_event"  # its site must keep below a power cap
     SUSPENSION = "suspension"  # goes on later, when energy is cheaper or cleaner
+    PREEMPTION = "preemption"  # had not started, and makes room for a job of higher priority
 
 
 class DeferralCause(StrEnum):
@@ -113,6 +114,13 @@ class Alternative(Model, frozen=True, kw_only=True):
     total_eur: float
 
 
+class Victim(Model, frozen=True, kw_only=True):
+    """A workload at the same site that may be stopped so that a job can start."""
+
+    job_id: str
+    revision: PositiveInt  # of the placement under which it runs
+
+
 class JobPlaced(WorkloadEvent, frozen=True, kw_only=True):
     """The CMO chose where and when a job runs."""
 
@@ -127,6 +135,7 @@ class JobPlaced(WorkloadEvent, frozen=True, kw_only=True):
     cost: CostBreakdown
     alternative: Alternative | None = None
     bound_by: str = ""  # the constraint that bound, in words
+    victims: tuple[Victim, ...] = ()  # whom the CMO chose to make room for it; whether they are stopped decides the DRM
     progress_s: NonNegative = 0.0  # work that earlier runs did and kept; this one goes on from there
     used: Usage = Usage()  # by the runs before this one
     runs: tuple[Run, ...] = ()  # these runs

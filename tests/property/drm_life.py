@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.drm.core import DrmCore
 from services.drm.quotas import Cohort, Quota, Quotas, Share
-from solyx.events import AllocationReleased, JobAllocated, JobPlaced, ReleaseReason, WorkloadReason
+from solyx.events import AllocationReleased, JobAllocated, JobPlaced, ReleaseReason, Victim, WorkloadReason
 from tests.unit.drm.drm_world import (
     World,
     finished,
@@ -118,9 +118,14 @@ class Life:
             tenant=tenant,
             submitted=self.world.seconds,
             start=self.world.seconds + delay,
+            victims=self._named() if len(self.placements) % 2 else (),
         )
         self.placements[job.job_id] = job
         self.world.tell(job)
+
+    def _named(self) -> tuple[Victim, ...]:
+        """The three that were placed last, whatever has become of them: naming may not make anything wrong right."""
+        return tuple(Victim(job_id=p.job_id, revision=p.revision) for p in list(self.placements.values())[-3:])
 
     def withdraw(self, pick) -> None:
         open_ones = [p for p in self.placements.values() if (p.job_id, p.revision) not in self.withdrawn | self.ended]

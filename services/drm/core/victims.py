@@ -12,11 +12,15 @@ ago. It counts as if it had been told to stop.
 
 The simple algorithm: walk the candidates, the cheapest first, until those that were passed are enough; then spare whoever can be
 spared, the dearest first. The same with the largest of each priority first; the better of the two sets is taken.
+
+Where the placement names victims (``JobPlaced.victims``: the CMO has planned for all sites and knows where they can go on), they
+are walked alone first: if those of them who may be stopped are enough, nobody else is. So a job has one set of victims, whoever
+chose it, and nobody is stopped whom the rules above protect.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from services.drm.core.accounts import amounts_of
 from services.drm.model import IMMINENT
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
     from services.drm.core.pool import Pool
     from services.drm.core.queue import Waiting
     from services.drm.model import Holding
+    from solyx.events import Victim
+
+Orders: TypeAlias = "tuple[Sequence[Holding], Sequence[Holding]]"
+"""Workloads of each priority, the cheapest first; and the same, the largest first."""
 
 REACTION_S = 1.0
 PATIENCE_S = 10.0
@@ -52,9 +60,18 @@ class Candidates:
 
     def __init__(self, holdings: Iterable[Holding], now_s: float) -> None:
         stoppable = [h for h in holdings if h.preemptible and not is_ending(h, now_s)]
-        self.orders = (
+        self.orders: Orders = (
             sorted(stoppable, key=lambda h: (h.priority, *_loss(h))),
             sorted(stoppable, key=lambda h: (h.priority, *_negated_size(h), *_loss(h))),
+        )
+
+    def named(self, victims: Iterable[Victim]) -> Orders:
+        """Those of them that a placement names, under the revision that it names."""
+        wanted = {(victim.job_id, victim.revision) for victim in victims}
+        cheapest, largest = self.orders
+        return (
+            [h for h in cheapest if (h.job_id, h.revision) in wanted],
+            [h for h in largest if (h.job_id, h.revision) in wanted],
         )
 
 
@@ -99,27 +116,31 @@ class Search:
         self._everybody = not self._accounts.fair and not self._quota  # without cohorts, priority goes across tenants
 
     def best(self, candidates: Candidates) -> list[Holding]:
-        """The best set that was found."""
-        found = [self._set(order, reclaim=False) for order in self._own(candidates)]
-        if self._account.parent is not None and self._account.reclaim != "never" and self._may_stay_within(candidates):
-            found += [self._set(order, reclaim=True) for order in candidates.orders]
+        """Of those that the placement names, if they are enough; else the best set that was found."""
+        victims = self._head.placed.victims
+        return (self._best(candidates.named(victims)) if victims else []) or self._best(candidates.orders)
+
+    def _best(self, orders: Orders) -> list[Holding]:
+        found = [self._set(order, reclaim=False) for order in self._own(orders)]
+        if self._account.parent is not None and self._account.reclaim != "never" and self._may_stay_within(orders):
+            found += [self._set(order, reclaim=True) for order in orders]
         found = [victims for victims in found if victims]
         return min(found, key=_cost) if found else []
 
-    def _own(self, candidates: Candidates) -> Sequence[Sequence[Holding]]:
+    def _own(self, orders: Orders) -> Sequence[Sequence[Holding]]:
         if self._everybody:
-            return candidates.orders
+            return orders
         mine = self._account.holdings
         if not any(h.preemptible and h.priority < self._priority for h in mine.values()):
             return ()
-        return [[h for h in order if h.job_id in mine] for order in candidates.orders]
+        return [[h for h in order if h.job_id in mine] for order in orders]
 
-    def _may_stay_within(self, candidates: Candidates) -> bool:
+    def _may_stay_within(self, orders: Orders) -> bool:
         """Whether it stays within what is guaranteed, at least if all of its tenant's lower priorities are stopped."""
         if self._use.within(self._account, self._head.amounts):
             return True
         mine = self._account.holdings
-        lower = [h for h in candidates.orders[0] if h.job_id in mine and h.priority < self._priority]
+        lower = [h for h in orders[0] if h.job_id in mine and h.priority < self._priority]
         for holding in lower:
             self._change(holding, -1)
         within = self._use.within(self._account, self._head.amounts)

@@ -22,6 +22,7 @@ from solyx.events import (
     PlacementWithdrawn,
     Resources,
     SiteObserved,
+    Victim,
     WithdrawalReason,
     WorkloadReason,
     WorkloadReported,
@@ -104,6 +105,7 @@ def placed(
     tenant: str = "lab",
     site: str = SITE,
     progress: float = 0,
+    victims: tuple[Victim, ...] = (),
 ) -> JobPlaced:
     return JobPlaced(
         job_id=job_id,
@@ -116,6 +118,7 @@ def placed(
         reason=PlacementReason.LEAST_COST,
         cost=CostBreakdown(),
         progress_s=progress,
+        victims=victims,
         decided_at=at(submitted),
     )
 

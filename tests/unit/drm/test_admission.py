@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from services.drm.quotas import Quota
-from solyx.events import AllocationReason, DeferralReason
+from solyx.events import AllocationReason, DeferralReason, Victim
 from tests.unit.drm.drm_world import (
     World,
     allocations,
@@ -304,6 +304,66 @@ def test_a_tenant_over_its_quota_evicts_nobody() -> None:
     world.decide(0)
     world.tell(placed("head", job_spec(cpu=2, priority=1)))
     assert releases(world.decide(1)) == []
+
+
+# ----------------------------------------------------------------------------------------------------------- named victims
+
+
+def running_and_head(head, named, running, **world_options) -> World:
+    """All of ``running`` runs when the head comes, which names victims."""
+    world = World(node("a", cpu=2), **world_options)
+    world.tell(*(placed(name, spec) for name, spec in running.items()))
+    assert set(allocations(world.decide(0))) == set(running)
+    world.tell(placed("head", head, victims=tuple(Victim(job_id=name, revision=1) for name in named)))
+    return world
+
+
+@pytest.mark.parametrize(
+    ("named", "victims"),
+    [
+        (("dear",), {"dear"}),
+        (("dear", "cheap"), {"cheap"}),
+        (("elsewhere",), {"cheap"}),
+        (("fixed",), {"cheap"}),
+        (("equal",), {"cheap"}),
+        ((), {"cheap"}),
+    ],
+    ids=[
+        "whoever is named, though another is cheaper here",
+        "no more of them than are needed",
+        "one that does not run here is no help",
+        "nor one that is not preemptible",
+        "nor one of equal priority",
+        "nobody is named",
+    ],
+)
+def test_named_victims_are_taken_if_they_may_be_stopped_and_are_enough(named, victims) -> None:
+    running = {
+        "cheap": preemptible(0.5),
+        "dear": preemptible(0.5, priority=1),
+        "fixed": job_spec(cpu=0.5),
+        "equal": preemptible(0.5, priority=2),
+    }
+    world = running_and_head(job_spec(cpu=0.5, priority=2), named, running)
+    assert {job_id for job_id, _, _ in releases(world.decide(1))} == victims
+
+
+def test_where_the_named_are_not_enough_one_other_set_is_chosen_and_no_second() -> None:
+    running = {"named": preemptible(0.5), "one": preemptible(0.5), "two": preemptible(1)}
+    world = running_and_head(job_spec(cpu=1, priority=2), ("named",), running)
+    assert releases(world.decide(1)) == [("two", 1, "preempted")]
+    assert releases(world.decide(2)) == []
+
+
+def test_a_victim_that_was_placed_anew_since_it_was_named_is_not_meant() -> None:
+    world = World(node("a", cpu=2))
+    world.tell(placed("again", preemptible(1)), placed("other", preemptible(1)))
+    world.decide(0)
+    world.end("again", "stopped")
+    world.tell(placed("again", preemptible(1, priority=1), revision=2))
+    assert set(allocations(world.decide(1))) == {"again"}
+    world.tell(placed("head", job_spec(cpu=1, priority=2), victims=(Victim(job_id="again", revision=1),)))
+    assert releases(world.decide(2)) == [("other", 1, "preempted")]
 
 
 # ------------------------------------------------------------------------------------------------------------ long queue

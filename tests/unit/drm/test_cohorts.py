@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from services.drm.quotas import Cohort, Quota, QuotaError, Quotas, Share, parse_quotas
-from solyx.events import DeferralReason
+from solyx.events import DeferralReason, Victim
 from tests.unit.drm.drm_world import World, allocations, at, deferrals, job_spec, node, placed, releases, withdrawn
 
 
@@ -180,6 +180,27 @@ def test_whose_jobs_are_reclaimed(reclaim, priority, count) -> None:
     world = lent_out(reclaim, priority)
     world.tell(*many("b", 6, job_spec(cpu=1)))
     assert len(releases(world.decide(1))) == count
+
+
+def named_by_head(world: World, head_of: str, named: str) -> set[str]:
+    """Who is stopped for a job of that tenant that names a victim."""
+    head = job_spec(cpu=2, priority=2)
+    world.tell(placed("head", head, tenant=head_of, victims=(Victim(job_id=named, revision=1),)))
+    return {job_id for job_id, _, _ in releases(world.decide(1))}
+
+
+def test_of_what_was_lent_the_named_is_returned() -> None:
+    world = World(node("a", cpu=4), quotas=cohort(a=share(2), b=share(2)))
+    world.tell(placed("one", lent(2), tenant="a"), placed("other", lent(2, priority=1), tenant="a"))
+    world.decide(0)
+    assert named_by_head(world, "b", "other") == {"other"}
+
+
+def test_naming_a_victim_does_not_overrule_what_is_guaranteed_to_its_tenant() -> None:
+    world = World(node("a", cpu=4), quotas=cohort(a=share(2), b=share(2)))
+    world.tell(placed("own", lent(2, priority=1), tenant="a"), placed("theirs", lent(2), tenant="b"))
+    world.decide(0)
+    assert named_by_head(world, "a", "theirs") == {"own"}
 
 
 def test_nothing_is_reclaimed_for_a_borrower() -> None:
