@@ -154,10 +154,10 @@ class Use:
                 return False
         return True
 
-    def over(self, account: Account) -> bool:
-        """Whether it holds more than is guaranteed to it."""
+    def over(self, account: Account, resources: tuple[int, ...]) -> bool:
+        """Whether it holds more of one of these resources than is guaranteed to it."""
         used, guaranteed = self.used[account.index], account.guaranteed
-        return any(used[resource] > guaranteed[resource] for resource in account.tree.governed)
+        return any(used[resource] > guaranteed[resource] for resource in resources)
 
 
 class Accounts:

@@ -4,8 +4,9 @@ Who may be stopped for a job (always only preemptible workloads):
 
 - without cohorts: whoever has a lower priority;
 - with cohorts: its own tenant's jobs of lower priority. A job that stays within what is guaranteed to its tenant may also have
-  what was lent returned: by tenants of its tree of cohorts that hold more than is guaranteed to them, and by tenants in no
-  cohort; of any priority if the cohort's ``reclaim`` is ``any``, of lower priority if it is ``lower_priority``.
+  what was lent returned: by tenants of its tree of cohorts that hold more than is guaranteed to them (of what its quota lacks, if
+  that helps), and by tenants in no cohort; of any priority if the cohort's ``reclaim`` is ``any``, of lower priority if it is
+  ``lower_priority``.
 
 Nobody is stopped who is about to end: by its estimate within ``REACTION_S``, which is about what stopping takes, or up to ``PATIENCE_S``
 ago. It counts as if it had been told to stop.
@@ -113,6 +114,7 @@ class Search:
         self._quota = use is not None
         self._use = use if use is not None else self._accounts.use(head.account).copy()
         self._room = room
+        self._lent = self._account.tree.governed  # what is to be returned
         self._everybody = not self._accounts.fair and not self._quota  # without cohorts, priority goes across tenants
 
     def best(self, candidates: Candidates) -> list[Holding]:
@@ -123,9 +125,20 @@ class Search:
     def _best(self, orders: Orders) -> list[Holding]:
         found = [self._set(order, reclaim=False) for order in self._own(orders)]
         if self._account.parent is not None and self._account.reclaim != "never" and self._may_stay_within(orders):
-            found += [self._set(order, reclaim=True) for order in orders]
+            found += self._reclaim(orders)
         found = [victims for victims in found if victims]
         return min(found, key=_cost) if found else []
+
+    def _reclaim(self, orders: Orders) -> list[list[Holding]]:
+        """By those who borrow what is missing; by those who borrow anything only if that does not help."""
+        governed, amounts = self._account.tree.governed, self._head.amounts
+        short = tuple(r for r in governed if amounts[r] and amounts[r] > self._use.room(self._account, r))
+        for lent in (short, governed) if self._quota and short else (governed,):
+            self._lent = lent
+            found = [victims for order in orders if (victims := self._set(order, reclaim=True))]
+            if found:
+                return found
+        return []
 
     def _own(self, orders: Orders) -> Sequence[Sequence[Holding]]:
         if self._everybody:
@@ -180,7 +193,7 @@ class Search:
             return False
         if account.tree is not self._account.tree:
             return not account.tree.governed and not self._quota and (lower or self._account.reclaim == "any")
-        return self._use.over(account) and (lower or self._account.reclaim == "any")
+        return self._use.over(account, self._lent) and (lower or self._account.reclaim == "any")
 
     def _suffices(self, *, reclaim: bool) -> bool:
         head, account = self._head, self._account

@@ -5,7 +5,7 @@ import pytest
 
 from services.drm.quotas import Cohort, Quota, QuotaError, Quotas, Share, parse_quotas
 from solyx.events import DeferralReason, Victim
-from tests.unit.drm.drm_world import World, allocations, at, deferrals, job_spec, node, placed, releases, withdrawn
+from tests.unit.drm.drm_world import World, allocations, at, deferrals, gpu, job_spec, node, placed, releases, withdrawn
 
 
 def cohort(reclaim="any", **tenants) -> Quotas:
@@ -219,6 +219,20 @@ def test_only_what_was_borrowed_comes_back() -> None:
     assert {job_id[0] for job_id, _, _ in releases(world.decide(1))} == {
         "b"
     }  # a has the lower priority, but borrowed nothing
+
+
+def test_gpus_come_back_from_who_borrows_gpus_and_not_from_who_borrows_cpu() -> None:
+    quota = Quota(cpu_milli=8000, gpu_milli=2000)
+    world = World(node("a", cpu=24, gpus=6), quotas=cohort(a=quota, b=quota, c=quota))
+    two = lent(devices=(gpu(count=2),))
+    world.tell(*many("c", 2, two))
+    world.decide()
+    world.tell(placed("cpu of a", lent(9), tenant="a"))
+    world.decide(1)
+    world.tell(placed("gpus of a", two, tenant="a"))  # its guaranteed ones, and cheapest to stop: the youngest
+    world.decide(2)
+    world.tell(placed("gpus of b", two, tenant="b"))
+    assert [job_id for job_id, *_ in releases(world.decide(3))] == ["c-0"]
 
 
 def test_while_room_is_made_no_borrower_takes_it() -> None:
