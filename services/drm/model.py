@@ -42,6 +42,15 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
         """Of all pods, accelerators of any kind."""
         return sum(request.count * request.share_milli for request in self.devices) * self.parallelism
 
+    def parts(self) -> tuple[Demand | None, Demand | None, Demand | None]:
+        """The same pods, asking for CPU, memory or devices alone; None for what it does not ask for."""
+        replace = msgspec.structs.replace
+        return (
+            replace(self, memory_bytes=0, devices=()) if self.cpu_milli else None,
+            replace(self, cpu_milli=0, devices=()) if self.memory_bytes else None,
+            replace(self, cpu_milli=0, memory_bytes=0) if self.devices else None,
+        )
+
     def words(self) -> str:
         """For people: ``2 pods of 4 CPU, 8.0 GiB, 1 gpu``."""
         parts = [f"{self.cpu_milli / 1000:g} CPU", f"{self.memory_bytes / 2**30:.1f} GiB"]

@@ -188,6 +188,17 @@ class Capacity:
             return bool(fitting(self, demand).any())
         return self.count(demand) == demand.parallelism
 
+    def lacks(self, demand: Demand) -> tuple[int, ...]:
+        """Of which resources there is too little, in the order of ``quotas.RESOURCES``; none where it fits.
+
+        Those that are not free in any places by themselves; if each by itself is, they are free in different places: all that it asks for.
+        """
+        if self.fits(demand):
+            return ()
+        asked = [index for index, part in enumerate(demand.parts()) if part is not None]
+        alone = [index for index, part in enumerate(demand.parts()) if part is not None and not self.fits(part)]
+        return tuple(alone or asked)
+
     def fits_on(self, demand: Demand, nodes: Ints, cpu: Ints, memory: Ints, devices: Ints) -> bool:
         """Whether one of these nodes holds a pod with so much more free; of one request for devices at most."""
         fit = self.open[nodes] & (self.cpu[nodes] + cpu >= demand.cpu_milli)

@@ -4,9 +4,9 @@ Who may be stopped for a job (always only preemptible workloads):
 
 - without cohorts: whoever has a lower priority;
 - with cohorts: its own tenant's jobs of lower priority. A job that stays within what is guaranteed to its tenant may also have
-  what was lent returned: by tenants of its tree of cohorts that hold more than is guaranteed to them (of what its quota lacks, if
-  that helps), and by tenants in no cohort; of any priority if the cohort's ``reclaim`` is ``any``, of lower priority if it is
-  ``lower_priority``.
+  what was lent returned: by tenants of its tree of cohorts that hold more than is guaranteed to them of what is missing (of its quota,
+  else on the nodes), and by tenants in no cohort; of any priority if the cohort's ``reclaim`` is ``any``, of lower priority if it
+  is ``lower_priority``.
 
 Nobody is stopped who is about to end: by its estimate within ``REACTION_S``, which is about what stopping takes, or up to ``PATIENCE_S``
 ago. It counts as if it had been told to stop.
@@ -114,31 +114,54 @@ class Search:
         self._quota = use is not None
         self._use = use if use is not None else self._accounts.use(head.account).copy()
         self._room = room
-        self._lent = self._account.tree.governed  # what is to be returned
+        self._lent: tuple[int, ...] = ()  # the resources that are to be returned
         self._everybody = not self._accounts.fair and not self._quota  # without cohorts, priority goes across tenants
 
     def best(self, candidates: Candidates) -> list[Holding]:
         """Of those that the placement names, if they are enough; else the best set that was found."""
-        victims = self._head.placed.victims
-        return (self._best(candidates.named(victims)) if victims else []) or self._best(candidates.orders)
+        victims, everybody = self._head.placed.victims, candidates.orders[0]
+        named = self._best(candidates.named(victims), everybody) if victims else []
+        return named or self._best(candidates.orders, everybody)
 
-    def _best(self, orders: Orders) -> list[Holding]:
+    def _best(self, orders: Orders, everybody: Sequence[Holding]) -> list[Holding]:
         found = [self._set(order, reclaim=False) for order in self._own(orders)]
         if self._account.parent is not None and self._account.reclaim != "never" and self._may_stay_within(orders):
-            found += self._reclaim(orders)
+            found += self._reclaim(orders, everybody)
         found = [victims for victims in found if victims]
         return min(found, key=_cost) if found else []
 
-    def _reclaim(self, orders: Orders) -> list[list[Holding]]:
-        """By those who borrow what is missing; by those who borrow anything only if that does not help."""
-        governed, amounts = self._account.tree.governed, self._head.amounts
-        short = tuple(r for r in governed if amounts[r] and amounts[r] > self._use.room(self._account, r))
-        for lent in (short, governed) if self._quota and short else (governed,):
-            self._lent = lent
+    def _reclaim(self, orders: Orders, everybody: Sequence[Holding]) -> list[list[Holding]]:
+        """By those who borrow what is missing; also by those who borrow what is missing even if all of that comes back."""
+        governed, self._lent = self._account.tree.governed, self._missing(())
+        while True:
             found = [victims for order in orders if (victims := self._set(order, reclaim=True))]
-            if found:
+            if found or self._lent == governed:
                 return found
-        return []
+            wider = tuple(sorted({*self._lent, *self._missing(everybody)}))
+            if wider == self._lent:
+                return []
+            self._lent = wider
+
+    def _missing(self, order: Sequence[Holding]) -> tuple[int, ...]:
+        """Of which resources its quota, or if not that, the nodes have too little, without those in ``order`` that may be stopped.
+
+        Of what nobody in the tree is guaranteed anything there is nothing to return: then it is whatever is lent.
+        """
+        governed, amounts = self._account.tree.governed, self._head.amounts
+        gone = self._stop_all(order, reclaim=True)
+        short = self._quota and [r for r in governed if amounts[r] and amounts[r] > self._use.room(self._account, r)]
+        lacking = short or self._room.lacks(self._head.demand)
+        for holding in gone:
+            self._change(holding, 1)
+        return tuple(r for r in lacking if r in governed) or (governed if lacking else ())
+
+    def _stop_all(self, order: Sequence[Holding], *, reclaim: bool) -> list[Holding]:
+        gone: list[Holding] = []
+        for holding in order:
+            if self._may_stop(holding, reclaim=reclaim):
+                self._change(holding, -1)
+                gone.append(holding)
+        return gone
 
     def _own(self, orders: Orders) -> Sequence[Sequence[Holding]]:
         if self._everybody:
@@ -152,10 +175,7 @@ class Search:
         """Whether it stays within what is guaranteed, at least if all of its tenant's lower priorities are stopped."""
         if self._use.within(self._account, self._head.amounts):
             return True
-        mine = self._account.holdings
-        lower = [h for h in orders[0] if h.job_id in mine and h.priority < self._priority]
-        for holding in lower:
-            self._change(holding, -1)
+        lower = self._stop_all(orders[0], reclaim=False)
         within = self._use.within(self._account, self._head.amounts)
         for holding in lower:
             self._change(holding, 1)

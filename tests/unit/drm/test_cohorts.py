@@ -203,6 +203,17 @@ def test_naming_a_victim_does_not_overrule_what_is_guaranteed_to_its_tenant() ->
     assert named_by_head(world, "a", "theirs") == {"own"}
 
 
+@pytest.mark.parametrize(
+    ("reclaim", "priority", "count"), [("any", 9, 1), ("lower_priority", 0, 0), ("lower_priority", -1, 1)]
+)
+def test_whose_jobs_outside_all_cohorts_make_room(reclaim, priority, count) -> None:
+    world = World(node("a", cpu=8), quotas=cohort(reclaim, b=share(4)))
+    world.tell(*many("guests", 8, lent(priority=priority)))
+    world.decide(0)
+    world.tell(placed("own", job_spec(cpu=1), tenant="b"))
+    assert len(releases(world.decide(1))) == count
+
+
 def test_nothing_is_reclaimed_for_a_borrower() -> None:
     world = World(node("a", cpu=8), quotas=cohort(a=share(4), b=share(4), c=share(0)))
     world.tell(*many("a", 8))
@@ -233,6 +244,54 @@ def test_gpus_come_back_from_who_borrows_gpus_and_not_from_who_borrows_cpu() -> 
     world.decide(2)
     world.tell(placed("gpus of b", two, tenant="b"))
     assert [job_id for job_id, *_ in releases(world.decide(3))] == ["c-0"]
+
+
+def gpu_cohort(*, spare_gpus: int) -> Quotas:
+    """Three tenants of two GPUs and eight CPUs, and GPUs of the cohort that nobody's nodes need to have."""
+    quota = Quota(cpu_milli=8000, gpu_milli=2000)
+    return Quotas(cohorts={"labs": Cohort(gpu_milli=1000 * spare_gpus, tenants=dict.fromkeys("abc", quota))})
+
+
+def test_gpus_that_the_nodes_lack_come_back_from_who_borrows_gpus_and_not_from_who_borrows_cpu() -> None:
+    world = World(node("a", cpu=24, gpus=6), quotas=gpu_cohort(spare_gpus=6))  # the quotas would let everybody start
+    two = lent(devices=(gpu(count=2),))
+    world.tell(*many("c", 2, two))
+    world.decide()
+    world.tell(placed("cpu of a", lent(9), tenant="a"))
+    world.decide(1)
+    world.tell(placed("gpus of a", two, tenant="a"))  # its guaranteed ones, and cheapest to stop: the youngest
+    world.decide(2)
+    world.tell(placed("gpus of b", two, tenant="b"))
+    decisions = world.decide(3)
+    assert deferrals(decisions)["gpus of b"].reason is DeferralReason.NO_CAPACITY
+    assert [job_id for job_id, *_ in releases(decisions)] == ["c-0"]
+
+
+def test_guaranteed_gpus_are_not_taken_for_gpus_though_their_holder_borrows_cpu() -> None:
+    world = World(node("a", cpu=24, gpus=2), quotas=gpu_cohort(spare_gpus=6))
+    world.tell(placed("cpu of a", lent(9), tenant="a"), placed("gpus of a", lent(devices=(gpu(count=2),)), tenant="a"))
+    world.decide()
+    world.tell(placed("gpus of b", lent(devices=(gpu(count=2),)), tenant="b"))
+    assert releases(world.decide(1)) == []
+
+
+def test_cpu_comes_back_too_where_the_gpus_that_come_back_are_of_no_use_without_it() -> None:
+    world = World(node("a", cpu=12, gpus=4), node("b", cpu=8), quotas=gpu_cohort(spare_gpus=6))
+    world.tell(placed("gpus of c", lent(0, devices=(gpu(count=4),)), tenant="c"))
+    world.tell(placed("cpu of a", lent(9), tenant="a"))
+    world.decide()
+    world.tell(placed("both of b", lent(4, devices=(gpu(count=2),)), tenant="b"))
+    assert {job_id for job_id, *_ in releases(world.decide(1))} == {"gpus of c", "cpu of a"}
+
+
+def test_cpu_does_not_come_back_for_named_gpus_while_others_who_borrow_gpus_would_do() -> None:
+    world = World(node("a", cpu=10, gpus=1), node("b", cpu=8, gpus=3), quotas=gpu_cohort(spare_gpus=6))
+    world.tell(placed("gpu of c", lent(0, devices=(gpu(),)), tenant="c"), placed("cpu of a", lent(9), tenant="a"))
+    world.tell(placed("gpus of c", lent(0, devices=(gpu(count=3),)), tenant="c"))
+    world.decide()
+    named = (Victim(job_id="gpu of c", revision=1), Victim(job_id="cpu of a", revision=1))
+    world.tell(placed("both of b", lent(4, devices=(gpu(),)), tenant="b", victims=named))
+    assert [job_id for job_id, *_ in releases(world.decide(1))] == ["gpus of c"]
 
 
 def test_while_room_is_made_no_borrower_takes_it() -> None:
