@@ -46,19 +46,14 @@ class EnergySeriesPublished(Event, frozen=True, kw_only=True):
         return f"{self.key}.{len(self.values)}"
 
 
-class GridEventAnnounced(Event, frozen=True, kw_only=True):
-    """The grid asks a site to keep its power at or below a cap in a window (demand response)."""
-
-    TYPE: ClassVar[str] = "io.solyx.grid.event_announced.v1"
-    TOPIC: ClassVar[str] = "grid"
+class GridWindow(Event, frozen=True, kw_only=True):
+    """About one site in the window of one grid event."""
 
     event_id: str
     site: str
     start: Time
     end: Time
     power_cap_w: NonNegative
-    status: Literal["announced", "cancelled"] = "announced"
-    announced_at: Time
 
     @property
     def key(self) -> str:
@@ -67,6 +62,16 @@ class GridEventAnnounced(Event, frozen=True, kw_only=True):
     @property
     def ordering_key(self) -> str:
         return self.site
+
+
+class GridEventAnnounced(GridWindow, frozen=True, kw_only=True):
+    """The grid asks a site to keep its power at or below a cap in a window (demand response)."""
+
+    TYPE: ClassVar[str] = "io.solyx.grid.event_announced.v1"
+    TOPIC: ClassVar[str] = "grid"
+
+    status: Literal["announced", "cancelled"] = "announced"
+    announced_at: Time
 
     @property
     def id(self) -> str:

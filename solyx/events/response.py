@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from solyx.events.event import Event, NonNegative, NonNegativeInt, Time
+from solyx.events.energy import GridWindow
+from solyx.events.event import NonNegative, NonNegativeInt, Time
 
 ResponseStatus = Literal["planned", "active", "short", "ended", "cancelled"]
 
 
-class DemandResponseReported(Event, frozen=True, kw_only=True):
+class DemandResponseReported(GridWindow, frozen=True, kw_only=True):
     """How one site answers one grid event; a later record replaces it.
 
     Powers are at the site's meter, from its power model and what runs there.
@@ -18,11 +19,6 @@ class DemandResponseReported(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "io.solyx.grid.response_reported.v1"
     TOPIC: ClassVar[str] = "responses"
 
-    event_id: str
-    site: str
-    start: Time
-    end: Time
-    power_cap_w: NonNegative
     status: ResponseStatus  # short: the ask cannot be met, or is not met now; `detail` says why
     detail: str = ""  # in words
     baseline_w: NonNegative = 0.0  # when shedding was first planned: what ran then
@@ -38,14 +34,6 @@ class DemandResponseReported(Event, frozen=True, kw_only=True):
     stopped: NonNegativeInt = 0  # preempted: their progress is lost
     protected_deadlines_missed: NonNegativeInt = 0
     reported_at: Time
-
-    @property
-    def key(self) -> str:
-        return f"{self.site}/{self.event_id}"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
 
     @property
     def id(self) -> str:

@@ -10,7 +10,7 @@ from services.cmo.core.metering import Meter
 from services.cmo.model import Wait
 from solyx.budget import expected_use
 from solyx.energy import hour_of
-from solyx.events import DeferralCause, PlacementDeferred
+from solyx.events import DeferralCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,24 +75,3 @@ def beyond(choice: Choice, over: Over) -> Choice:
     """The choice of a job that goes after others, and says so."""
     words = f"soft budget, so after others: {over.detail}"
     return replace(choice, bound_by=f"{choice.bound_by}; {words}" if choice.bound_by else words)
-
-
-def deferral_of(job: Job, spec: JobSpec, why: Wait, runs: tuple[Run, ...], now: datetime) -> PlacementDeferred | None:
-    """What is to be told of a job that waits: once for each reason, and again when the time that was told has come."""
-    said = job.deferral
-    known = said is not None and (said.revision, said.reason) == (job.revision, why.cause)
-    if known and said is not None and (said.until is None or said.until > now or said.until == why.until):
-        return None
-    assert job.submitted_at is not None
-    return PlacementDeferred(
-        job_id=job.job_id,
-        tenant=job.tenant,
-        revision=job.revision,
-        spec=spec,
-        submitted_at=job.submitted_at,
-        reason=why.cause,
-        detail=why.message,
-        until=why.until,
-        runs=runs,
-        decided_at=now,
-    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.cmo.core.jobs import total
-from solyx.events import JobFinished, JobPlaced, PlacementWithdrawn
+from solyx.events import JobFinished, JobPlaced, PlacementDeferred, PlacementWithdrawn
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from services.cmo.core.jobs import Job
-    from services.cmo.model import Choice
+    from services.cmo.model import Choice, Wait
     from solyx.events import FinishReason, JobSpec, Run, WithdrawalReason
     from solyx.events.placement import JobOutcome
 
@@ -54,6 +54,27 @@ def withdrawal_of(job: Job, spec: JobSpec, reason: WithdrawalReason, now: dateti
         progress_s=job.progress_s,
         used=job.used,
         runs=job.runs,
+        decided_at=now,
+    )
+
+
+def deferral_of(job: Job, spec: JobSpec, why: Wait, runs: tuple[Run, ...], now: datetime) -> PlacementDeferred | None:
+    """What is to be told of a job that waits: once for each reason, and again when the time that was told has come."""
+    said = job.deferral
+    known = said is not None and (said.revision, said.reason) == (job.revision, why.cause)
+    if known and said is not None and (said.until is None or said.until > now or said.until == why.until):
+        return None
+    assert job.submitted_at is not None
+    return PlacementDeferred(
+        job_id=job.job_id,
+        tenant=job.tenant,
+        revision=job.revision,
+        spec=spec,
+        submitted_at=job.submitted_at,
+        reason=why.cause,
+        detail=why.message,
+        until=why.until,
+        runs=runs,
         decided_at=now,
     )
 

@@ -10,9 +10,9 @@ from heapq import heappop, heappush
 from math import floor
 from typing import TYPE_CHECKING, TypeAlias
 
-from services.cmo.core.accounts import Accounts, beyond, deferral_of
+from services.cmo.core.accounts import Accounts, beyond
 from services.cmo.core.budgets import Over
-from services.cmo.core.decisions import outcome_of, placement_of, withdrawal_of
+from services.cmo.core.decisions import deferral_of, outcome_of, placement_of, withdrawal_of
 from services.cmo.core.expected import ExpectedUse
 from services.cmo.core.jobs import Job
 from services.cmo.core.ledger import SLOT_S, Ledger
