@@ -25,6 +25,7 @@ from solyx.events import (
     JobSubmitted,
     PlacementWithdrawn,
     ReleaseReason,
+    ReliefRequested,
     WorkloadReason,
     WorkloadReported,
 )
@@ -139,7 +140,8 @@ class Production:
             for event in allocations:
                 self.cmo.fold(event)
             inbox = [report for event in allocations for report in self._actuate(event, now_s)]
-            if not placements and not inbox:
+            asked = any(isinstance(event, ReliefRequested) for event in allocations)
+            if not placements and not inbox and not asked:
                 return
 
     def _note(self, event: Event) -> None:

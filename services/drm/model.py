@@ -102,6 +102,7 @@ class Holding:
 
     __slots__ = (
         "decided_at_s",
+        "delay_eur_per_h",
         "demand",
         "duration_s",
         "end_s",
@@ -124,6 +125,7 @@ class Holding:
         self.spots = spots
         self.priority, self.preemptible = spec.priority, spec.preemptible
         self.suspendable = spec.suspendable
+        self.delay_eur_per_h = spec.weights.delay_eur_per_h or 0.0  # its owner's own weight
         self.duration_s = left_s(spec, event.progress_s)
         self.decided_at_s = event.decided_at.timestamp()
         self.end_s = self.decided_at_s + self.duration_s  # estimated; Unix time

@@ -35,6 +35,8 @@ from solyx.events import (
     JobSubmitted,
     PlacementDeferred,
     PlacementWithdrawn,
+    ReliefAnswered,
+    ReliefRequested,
     RouteDecided,
     RouteReported,
     SiteObserved,
@@ -306,7 +308,7 @@ _FIGURES: dict[type[Event], tuple[str, ...]] = {
     JobSubmitted: (),
     JobCancellationRequested: (),
     JobPlaced: ("start_at", "attempt", "cost", "alternative", "bound_by", "progress_s", "used"),
-    PlacementWithdrawn: ("attempt", "progress_s", "used"),
+    PlacementWithdrawn: ("detail", "attempt", "progress_s", "used"),
     PlacementDeferred: ("detail", "until"),
     JobFinished: ("outcome", "message", "usage"),
     BudgetSet: ("budgets",),
@@ -319,6 +321,8 @@ _FIGURES: dict[type[Event], tuple[str, ...]] = {
     EnergySeriesPublished: ("kind", "start", "step_s", "source"),
     FeedReported: ("feed", "status", "error"),
     GridEventAnnounced: ("event_id", "start", "end", "power_cap_w", "status"),
+    ReliefRequested: ("start", "end", "price_bound_eur_per_mwh", "price_eur_per_mwh", "detail"),
+    ReliefAnswered: ("asked_w", "relieved_w", "suspended", "migrated", "delayed", "stopped", "kept"),
     DemandResponseReported: ("event_id", "status", "power_cap_w", "baseline_w", "planned_w", "now_w", "mean_w"),
 }
 

@@ -69,7 +69,8 @@ def _without_placement(job: JobSummary, history: Sequence[HistoryEntry]) -> Wait
         (_FIGURES.decode(entry.figures).progress_s for entry in _of(history, WorkloadReported, job.revision)),
         default=0.0,
     )
-    detail = f"{kept_s:.0f} s of its work are kept" if kept_s else ""
+    told = _FIGURES.decode(cause[-1].figures).detail
+    detail = "; ".join(words for words in (told, f"{kept_s:.0f} s of its work are kept" if kept_s else "") if words)
     return Wait(reason=cause[-1].reason, detail=detail, since=job.state_at)
 
 

@@ -44,6 +44,7 @@ from solyx.events.placement import (
     Victim,
     WithdrawalReason,
 )
+from solyx.events.relief import KeptReason, ReliefAnswered, ReliefJob, ReliefKept, ReliefReason, ReliefRequested
 from solyx.events.response import DemandResponseReported
 from solyx.events.route import RouteDecided, RouteReason
 from solyx.events.site import Battery, DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
@@ -82,6 +83,7 @@ __all__ = [
     "JobPlaced",
     "JobSpec",
     "JobSubmitted",
+    "KeptReason",
     "LatencyBound",
     "LinkObserved",
     "MetricsScraped",
@@ -95,6 +97,11 @@ __all__ = [
     "Quantity",
     "Record",
     "ReleaseReason",
+    "ReliefAnswered",
+    "ReliefJob",
+    "ReliefKept",
+    "ReliefReason",
+    "ReliefRequested",
     "Resources",
     "RouteDecided",
     "RouteReason",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from solyx.events import allocation, budget, energy, job, metrics, outcome, placement, response, route, site
+from solyx.events import allocation, budget, energy, job, metrics, outcome, placement, relief, response, route, site
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,8 @@ _TYPES: tuple[type[Event], ...] = (
     energy.EnergySeriesPublished,
     energy.GridEventAnnounced,
     response.DemandResponseReported,
+    relief.ReliefRequested,
+    relief.ReliefAnswered,
     metrics.MetricsScraped,
     metrics.SeriesWindowed,
     metrics.ForecastIssued,

@@ -43,6 +43,7 @@ from solyx.events.placement import (
     Victim,
     WithdrawalReason,
 )
+from solyx.events.relief import KeptReason, ReliefAnswered, ReliefJob, ReliefKept, ReliefReason, ReliefRequested
 from solyx.events.response import DemandResponseReported
 from solyx.events.route import RouteDecided, RouteReason
 from solyx.events.site import DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
@@ -96,6 +97,7 @@ EXAMPLES: tuple[Event, ...] = (
         network_node="2",
         egress_eur_per_gib=0.0005,
         latency_ms={"berlin": 9.0},
+        price_bound_eur_per_mwh=150.0,
     ),
     LinkObserved(
         link="frankfurt>texas",
@@ -140,6 +142,28 @@ EXAMPLES: tuple[Event, ...] = (
         migrated=1,
         delayed=2,
         reported_at=_NOON + timedelta(hours=2),
+    ),
+    ReliefRequested(
+        site="frankfurt",
+        start=_NOON + timedelta(hours=5),
+        end=_NOON + timedelta(hours=8),
+        reason=ReliefReason.PRICE_BOUND,
+        price_bound_eur_per_mwh=150.0,
+        price_eur_per_mwh=230.1,
+        jobs=(ReliefJob(job_id=_JOB, revision=1, power_w=2480.0, saves_eur=0.38),),
+        detail="up to 230.10 EUR/MWh until 2026-06-01T20:00+00:00, above the bound of 150.00",
+        requested_at=_NOON + timedelta(hours=5),
+    ),
+    ReliefAnswered(
+        site="frankfurt",
+        start=_NOON + timedelta(hours=5),
+        end=_NOON + timedelta(hours=8),
+        requested_at=_NOON + timedelta(hours=5),
+        asked_w=2480.0,
+        relieved_w=2480.0,
+        suspended=1,
+        kept=(ReliefKept(job_id="01jwmy2x7c9q4v8b3n5t6r0k2e", reason=KeptReason.DEADLINE),),
+        answered_at=_NOON + timedelta(hours=5),
     ),
     MetricsScraped(
         source="frankfurt/node-1",

@@ -26,6 +26,7 @@ class PlacementReason(StrEnum):
     MIGRATION = "migration"  # moved because the gain pays for the movement
     RESUMED = "resumed"  # goes on where it was suspended or preempted, with its progress kept
     GRID_EVENT = "grid_event"  # moved or delayed to keep a site below its power cap
+    PRICE_BOUND = "price_bound"  # moved or delayed because its site's price is above the bound of its owner
     NO_FORECAST = "no_forecast"  # prices or carbon unknown: at home, at once
 
 
@@ -37,6 +38,7 @@ class WithdrawalReason(StrEnum):
     STUCK = "stuck"  # admitted nowhere in time at that site
     SITE_LOST = "site_lost"
     GRID_EVENT = "grid_event"  # its site must keep below a power cap
+    PRICE_BOUND = "price_bound"  # its site's price is above the bound of the site's owner
     SUSPENSION = "suspension"  # goes on later, when energy is cheaper or cleaner
     PREEMPTION = "preemption"  # had not started, and makes room for a job of higher priority
 
@@ -156,6 +158,7 @@ class PlacementWithdrawn(WorkloadEvent, frozen=True, kw_only=True):
     submitted_at: Time
     attempt: PositiveInt = 1
     reason: WithdrawalReason
+    detail: str = ""  # the figures, in words
     progress_s: NonNegative = 0.0  # of the placement that is taken back, like the next
     used: Usage = Usage()
     runs: tuple[Run, ...] = ()

@@ -79,6 +79,9 @@ class SiteObserved(Event, frozen=True, kw_only=True):
     egress_eur_per_gib: NonNegative = 0.0
     latency_ms: dict[str, float] = msgspec.field(default_factory=dict)  # round trip to named places
     battery: Battery | None = None
+    price_bound_eur_per_mwh: float | None = (
+        None  # above it the owner wants the least valuable work gone; None: no bound
+    )
     lost: bool = False  # declared lost and fenced: nothing runs there any more
 
     @property

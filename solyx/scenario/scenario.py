@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -46,6 +47,7 @@ class Site(Model, frozen=True):
         str, float
     ]  # round trip to the other sites over the unloaded network, and to places named in the file
     battery: Battery | None = None
+    price_bound_eur_per_mwh: float | None = None  # above it the least valuable work is to leave
     outages: tuple[Outage, ...] = ()
     maintenance: tuple[Maintenance, ...] = ()
 
@@ -149,6 +151,7 @@ def _site(table: Table, network: Network, attached: dict[str, str], egress_eur_p
         nodes=nodes,
         power=read_power(table.table("power")),
         battery=read_battery(table.table("battery") if table.has("battery") else None),
+        price_bound_eur_per_mwh=table.number("price_bound_eur_per_mwh", None, least=-inf),
         market=_market(energy),
         energy_file=energy.existing_file("file"),
         network_node=attached[name],

@@ -39,7 +39,9 @@ def placement_of(job: Job, spec: JobSpec, choice: Choice, runs: tuple[Run, ...],
     )
 
 
-def withdrawal_of(job: Job, spec: JobSpec, reason: WithdrawalReason, now: datetime) -> PlacementWithdrawn:
+def withdrawal_of(
+    job: Job, spec: JobSpec, reason: WithdrawalReason, now: datetime, detail: str = ""
+) -> PlacementWithdrawn:
     """The latest placement is taken back."""
     assert job.submitted_at is not None
     return PlacementWithdrawn(
@@ -51,6 +53,7 @@ def withdrawal_of(job: Job, spec: JobSpec, reason: WithdrawalReason, now: dateti
         revision=job.revision,
         attempt=job.attempt,
         reason=reason,
+        detail=detail,
         progress_s=job.progress_s,
         used=job.used,
         runs=job.runs,

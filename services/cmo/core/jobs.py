@@ -36,6 +36,7 @@ _MOVES = frozenset(
         WithdrawalReason.MIGRATION,
         WithdrawalReason.SUSPENSION,
         WithdrawalReason.GRID_EVENT,
+        WithdrawalReason.PRICE_BOUND,
     )
 )
 End = Literal["succeeded", "failed", "stopped"]
@@ -69,6 +70,7 @@ class Job:
     withdrawn: int = 0
     withdrawal: WithdrawalReason | None = None
     withdrawn_at: datetime | None = None
+    relieved_at: datetime | None = None  # when it was last taken back, or placed anew, for a price above a bound
     report: WorkloadReported | None = None
     began: tuple[int, datetime] | None = None  # revision and start of the latest run
     deferral: PlacementDeferred | None = None  # the latest
@@ -163,6 +165,8 @@ class Job:
                     return PlacementReason.RESUMED
                 case WithdrawalReason.GRID_EVENT:
                     return PlacementReason.GRID_EVENT
+                case WithdrawalReason.PRICE_BOUND:
+                    return PlacementReason.PRICE_BOUND
                 case _:
                     pass
         return PlacementReason.RESUMED if self.end == "stopped" and self.kept_s else PlacementReason.RETRY
@@ -208,7 +212,13 @@ class Job:
                 if known is None or (event.revision, event.decided_at) > (known.revision, known.decided_at):
                     self.deferral = event
 
+    def _merge_relief(self, event: JobPlaced | PlacementWithdrawn) -> None:
+        """Both say it: compaction may have dropped the withdrawal of a job that came back to the same site."""
+        if event.reason in (PlacementReason.PRICE_BOUND, WithdrawalReason.PRICE_BOUND):
+            self.relieved_at = max(self.relieved_at or event.decided_at, event.decided_at)
+
     def _merge_placement(self, event: JobPlaced | PlacementWithdrawn) -> None:
+        self._merge_relief(event)
         start_at, cost = (event.start_at, event.cost) if isinstance(event, JobPlaced) else (None, None)
         if event.revision > self.revision:
             self.revision, self.site, self.attempt = event.revision, event.site, event.attempt

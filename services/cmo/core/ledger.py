@@ -35,6 +35,7 @@ WINDOW_SLOTS = 168  # capacity more than a week after a start says nothing about
 CPU, MEMORY, POWER, FIRST_POOL = 0, 1, 2, 3
 _MIB = 1 << 20
 _UNLIMITED = 1 << 58
+_CLOSED = 1e9  # the load of a site that has nothing of what is asked for; finite, so that whoever must choose one can
 
 Stretch: TypeAlias = tuple[float, float]  # start and duration, s
 Pool: TypeAlias = tuple[str, frozenset[str]]  # kind and allowed models; an empty set: any model
@@ -313,6 +314,6 @@ class Room:
             limit = self._ledger.limit[:, hours, column].mean(axis=1)
             free = self._ledger.free[:, hours, column].mean(axis=1)
             with np.errstate(divide="ignore", invalid="ignore"):
-                share = np.where(limit > 0, 1.0 - free / limit, np.inf)
+                share = np.where(limit > 0, 1.0 - free / limit, _CLOSED)
             load = np.maximum(load, np.where(self._rows[:, column] > 0, share, 0.0))
         return load

@@ -39,6 +39,30 @@ def limit_of(job: Job, spec: JobSpec, length_s: float, done_s: float | None = No
     return Limit(inf, "")
 
 
+def slack_s(job: Job, spec: JobSpec, left_s: float, now_s: float) -> float:
+    """How much later than now it may begin what is left; infinite without a limit."""
+    if spec.deadline is not None:
+        return spec.deadline.timestamp() - left_s - now_s
+    if spec.max_delay_s is not None and job.run_began_at is None and job.submitted_at is not None:
+        return job.submitted_at.timestamp() + spec.max_delay_s + job.kept_s - now_s
+    return inf
+
+
+def done_s(job: Job, spec: JobSpec, now_s: float, restart_s: float) -> float:
+    """The work that is kept when it stops now."""
+    if job.run_began_at is None:
+        return job.progress_s
+    if not spec.suspendable:
+        return 0.0
+    lost_s = restart_s if job.progress_s else 0.0
+    return job.progress_s + max(0.0, now_s - job.run_began_at.timestamp() - lost_s)
+
+
+def is_protected(spec: JobSpec) -> bool:
+    """Neither suspendable nor preemptible."""
+    return not spec.suspendable and not spec.preemptible
+
+
 def is_too_late(spec: JobSpec, now_s: float) -> bool:
     """Not even a start now, at the owner's length, would keep the deadline."""
     return spec.deadline is not None and spec.deadline.timestamp() - spec.duration_estimate_s < now_s

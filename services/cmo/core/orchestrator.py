@@ -7,18 +7,19 @@ records that an event or a timer has touched are looked at, and placements are m
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from math import floor
 from typing import TYPE_CHECKING, TypeAlias
 
 from services.cmo.core.accounts import Accounts, beyond
 from services.cmo.core.budgets import Over
+from services.cmo.core.caps import GridCaps
 from services.cmo.core.decisions import deferral_of, outcome_of, placement_of, withdrawal_of
 from services.cmo.core.expected import ExpectedUse
 from services.cmo.core.jobs import Job
-from services.cmo.core.ledger import SLOT_S, Ledger
+from services.cmo.core.ledger import Ledger
 from services.cmo.core.lengths import Lengths
 from services.cmo.core.outlook import Outlook
 from services.cmo.core.placing import Placer
+from services.cmo.core.price_relief import PriceRelief
 from services.cmo.core.relief import Relief
 from services.cmo.core.replanning import Replanner
 from services.cmo.core.sites import Sites
@@ -38,6 +39,8 @@ from solyx.events import (
     JobSubmitted,
     PlacementDeferred,
     PlacementWithdrawn,
+    ReliefAnswered,
+    ReliefRequested,
     SiteObserved,
     WithdrawalReason,
     WorkloadReported,
@@ -66,9 +69,10 @@ class CmoCore:
         self._use = ExpectedUse(self._policy, self._sites, self._ledger, self._placer, self._timers, self._accounts)
         self._replanner = Replanner(self._policy, self._sites, self._ledger, self._outlook, self._placer, self._use)
         self._relief = Relief(self._policy, self._sites, self._ledger, self._placer, self._use)
+        self._price_relief = PriceRelief(self._policy, self._sites, self._ledger, self._placer, self._use)
+        self._grid = GridCaps(self._sites)
         self._jobs: dict[str, Job] = {}
         self._finished: set[str] = set()
-        self._grid: dict[tuple[str, str], GridEventAnnounced] = {}
         # What the next decision has to look at.
         self._touched: dict[str, None] = {}  # in order of touching
         self._queue: list[Turn] = []
@@ -96,11 +100,11 @@ class CmoCore:
                 if self._sites.fold(event) is not None:
                     self._inventory_changed = True
             case GridEventAnnounced():
-                known = self._grid.get((event.site, event.event_id))
-                if known is None or event.announced_at >= known.announced_at:
-                    self._grid[event.site, event.event_id] = event
+                if self._grid.announce(event):
                     self._relief.announce(event)
                     self._inventory_changed = True
+            case ReliefRequested() | ReliefAnswered():
+                self._inventory_changed |= self._price_relief.fold(event)
             case DemandResponseReported():
                 self._relief.recall(event)
             case BudgetSet():
@@ -160,7 +164,7 @@ class CmoCore:
         self._reconsider(now_s)
         for job_id in self._accounts.budgets.freed(now):
             self._enqueue(self._jobs[job_id])
-        # 5. Work that makes room for the grid, and what comes back afterwards.
+        # 5. Work that makes room for the grid or leaves for a price, and what comes back afterwards.
         over = self._make_room(now, decisions)
         # 6. Placements that are better taken back.
         if self._replanner.due(now_s):
@@ -177,24 +181,19 @@ class CmoCore:
         def take_back(job: Job, spec: JobSpec, instead: Choice | None) -> None:
             self.take_back(job, spec, WithdrawalReason.GRID_EVENT, instead, now, decisions)
 
+        def leave(job: Job, spec: JobSpec, instead: Choice | None, *, detail: str) -> None:
+            self.take_back(job, spec, WithdrawalReason.PRICE_BOUND, instead, now, decisions, detail=detail)
+
         over = self._relief.act(self._jobs, now, take_back)
         if over:
             self._take_over_inventory(now.timestamp())  # their caps hold no more
         self._relief.come_back(self._jobs, now, take_back)
+        decisions.extend(self._price_relief.act(self._jobs, now, leave))
         return over
 
     def _take_over_inventory(self, now_s: float) -> None:
         self._inventory_changed = False
-        caps: dict[int, list[tuple[int, int, int]]] = {}
-        for (name, _), event in list(self._grid.items()):
-            site = self._sites.by_name.get(name)
-            if event.end.timestamp() <= now_s:
-                del self._grid[name, event.event_id]
-            elif site is not None and event.status == "announced":
-                first, end = floor(event.start.timestamp() / SLOT_S), -floor(-event.end.timestamp() / SLOT_S)
-                window_s = (event.end - event.start).total_seconds()
-                watts = max(0, floor(event.power_cap_w + site.battery_w(window_s) - site.idle_w))
-                caps.setdefault(site.index, []).append((first, end, watts))
+        caps = self._grid.caps(self._price_relief.closed(now_s), now_s)
         self._ledger.set_sites(self._sites.all, caps, now_s)
         self._outlook.set_full_w({site.name: site.full_w for site in self._sites.all})
         if len(self._sites.all) > self._sites_seen:
@@ -270,21 +269,23 @@ class CmoCore:
         instead: Choice | None,
         now: datetime,
         decisions: list[Event],
+        *,
+        detail: str = "",
     ) -> None:
         """Suspend or move a live job: once its placement is reported to have stopped it is placed anew, with its progress.
 
         ``instead``: the room that is held for it meanwhile.
         """
-        self._withdraw(job, spec, reason, now, decisions)
+        self._withdraw(job, spec, reason, now, decisions, detail)
         if instead is not None:
             self._use.hold_choice(job, spec, instead, now.timestamp())
         elif self._ledger.committed(job.job_id) is None:
             self._use.write_down(job, spec, now.timestamp())
 
     def _withdraw(
-        self, job: Job, spec: JobSpec, reason: WithdrawalReason, now: datetime, decisions: list[Event]
+        self, job: Job, spec: JobSpec, reason: WithdrawalReason, now: datetime, decisions: list[Event], detail: str = ""
     ) -> None:
-        withdrawal = withdrawal_of(job, spec, reason, now)
+        withdrawal = withdrawal_of(job, spec, reason, now, detail)
         job.merge(withdrawal)
         decisions.append(withdrawal)
 
@@ -389,7 +390,7 @@ class CmoCore:
                 decisions.append(deferral)
 
     def _place(self, job: Job, spec: JobSpec, choice: Choice, now: datetime, decisions: list[Event]) -> None:
-        choice = self._relief.in_turn(job, spec, choice, now)
+        choice = self._price_relief.in_turn(job, spec, self._relief.in_turn(job, spec, choice, now))
         placement = placement_of(job, spec, choice, self._accounts.runs(job, spec), now)
         decisions.append(placement)
         job.merge(placement)

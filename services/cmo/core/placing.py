@@ -101,6 +101,20 @@ class Placer:
             return choice
         return self._paused(work, choice) or choice
 
+    def moved(self, job: Job, spec: JobSpec, choice: Choice, start_s: float) -> Choice:
+        """The same run, begun later, at the cost of its new hours."""
+        later_s = start_s - choice.stretches[0][0]
+        stretches = tuple((begin_s + later_s, length_s) for begin_s, length_s in choice.stretches)
+        site, kind = self._sites.by_name[choice.site], self._kinds.of(spec, job.ran_at)
+        again = self._choice(job, spec, kind, site.index, stretches, choice.reason, choice.bound_by)
+        return replace(
+            again,
+            reason=choice.reason,
+            alternative=choice.alternative,
+            total_eur=choice.total_eur,
+            queued=choice.queued,
+        )
+
     def left_s(self, job: Job, spec: JobSpec, done_s: float | None = None) -> float:
         """The work that a new run of the job is expected to take."""
         kept_s = job.kept_s if done_s is None else done_s

@@ -8,13 +8,13 @@ is over the work comes back over ``RAMP_S``, the most valuable first, so that th
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from services.cmo.core.answers import TO_CAP_S, TOLERANCE_W, Answer
+from services.cmo.core.limits import done_s, is_protected, slack_s
 from services.cmo.core.shedding import Load, Shed, Step, shed
 from services.cmo.model import Choice
 from solyx.energy import cores_of, gpus_of
@@ -160,12 +160,11 @@ class Relief:
             start_s = job.start_at.timestamp()
             if start_s > now_s + answer.lead_s or start_s >= answer.end_s:
                 return None
-        done_s = self._done_s(job, spec, now_s)
-        left_s = self._placer.left_s(job, spec, done_s)
-        slack_s = self._slack_s(job, spec, left_s, now_s)
-        waits = now_s + slack_s >= answer.end_s + RAMP_S
+        kept_s = done_s(job, spec, now_s, self._policy.restart_s)
+        may_wait_s = slack_s(job, spec, self._placer.left_s(job, spec, kept_s), now_s)
+        waits = now_s + may_wait_s >= answer.end_s + RAMP_S
         # Once: if it was placed here again, it is cheaper here, and would be placed and taken back all through the window.
-        may_move = slack_s >= 0.0 and (job.started or job.job_id not in answer.did)
+        may_move = may_wait_s >= 0.0 and (job.started or job.job_id not in answer.did)
         ran_s = max(0.0, now_s - job.run_began_at.timestamp()) if job.run_began_at is not None else 0.0
         return Load(
             job_id=job.job_id,
@@ -175,39 +174,22 @@ class Relief:
             suspendable=spec.suspendable,
             preemptible=spec.preemptible,
             keeps_deadline=waits or (may_move and self._placer.has_room_elsewhere(job, spec, now) is not None),
-            slack_s=slack_s,
+            slack_s=may_wait_s,
             lost_s=self._policy.restart_s if spec.suspendable else ran_s,
         )
-
-    def _slack_s(self, job: Job, spec: JobSpec, left_s: float, now_s: float) -> float:
-        """How much later than now it may begin what is left; infinite without a limit."""
-        if spec.deadline is not None:
-            return spec.deadline.timestamp() - left_s - now_s
-        if spec.max_delay_s is not None and job.run_began_at is None and job.submitted_at is not None:
-            return job.submitted_at.timestamp() + spec.max_delay_s + job.kept_s - now_s
-        return inf
-
-    def _done_s(self, job: Job, spec: JobSpec, now_s: float) -> float:
-        """The work that is kept when it stops now."""
-        if job.run_began_at is None:
-            return job.progress_s
-        if not spec.suspendable:
-            return 0.0
-        lost_s = self._policy.restart_s if job.progress_s else 0.0
-        return job.progress_s + max(0.0, now_s - job.run_began_at.timestamp() - lost_s)
 
     def _make_room(self, answer: Answer, job: Job, step: Step, site: Site, now: datetime, take_back: TakeBack) -> None:
         spec = job.spec
         assert spec is not None
         self._ledger.release(job.job_id)  # its own hours are no reason why there is no room for it later
-        chosen = self._placer.choose(job, spec, now, done_s=self._done_s(job, spec, now.timestamp()))
+        chosen = self._placer.choose(job, spec, now, done_s=done_s(job, spec, now.timestamp(), self._policy.restart_s))
         instead = chosen if isinstance(chosen, Choice) and not chosen.queued else None
         moves = instead is not None and instead.site != site.name
         name = {Step.DELAY: "delayed", Step.STOP: "stopped"}.get(step, "migrated" if moves else "suspended")
         answer.did.setdefault(job.job_id, name)
         if not moves:
             answer.made_room_w[job.job_id] = _dynamic_w(spec, site)
-        if spec.deadline is not None and _is_protected(spec):
+        if spec.deadline is not None and is_protected(spec):
             answer.deadlines_s[job.job_id] = spec.deadline.timestamp()
         take_back(job, spec, instead)
 
@@ -268,8 +250,10 @@ class Relief:
             if job.job_id in answer.made_room_w and answer.end_s <= start_s < answer.end_s + RAMP_S:
                 total_w = sum(answer.made_room_w.values())
                 left_s = sum(length_s for _, length_s in choice.stretches)
-                slack_s = max(0.0, self._slack_s(job, spec, left_s, start_s))
-                choice = _from(choice, start_s + min(slack_s, RAMP_S * min(1.0, answer.back_w / total_w)))
+                may_wait_s = max(0.0, slack_s(job, spec, left_s, start_s))
+                choice = self._placer.moved(
+                    job, spec, choice, start_s + min(may_wait_s, RAMP_S * min(1.0, answer.back_w / total_w))
+                )
                 answer.back_w += answer.made_room_w[job.job_id]
         return choice
 
@@ -286,13 +270,17 @@ class Relief:
         fits = answer.planned_w + more_w <= cap_w
         if not choice.queued and fits:
             answer.planned_w += more_w
-            return choice if answer.now_w + more_w <= cap_w else _from(choice, max(start_s, now_s + lead_s))
+            return (
+                choice
+                if answer.now_w + more_w <= cap_w
+                else self._placer.moved(job, spec, choice, max(start_s, now_s + lead_s))
+            )
         left_s = sum(length_s for _, length_s in choice.stretches)
-        may_wait = start_s + self._slack_s(job, spec, left_s, start_s) >= answer.end_s
+        may_wait = start_s + slack_s(job, spec, left_s, start_s) >= answer.end_s
         # Nobody makes room for what is itself the first to make room: it would be placed and taken back all through the window.
-        if may_wait or not (fits or _is_protected(spec)):
-            return _from(choice, answer.end_s)
-        return _from(choice, max(start_s, now_s + lead_s))
+        if may_wait or not (fits or is_protected(spec)):
+            return self._placer.moved(job, spec, choice, answer.end_s)
+        return self._placer.moved(job, spec, choice, max(start_s, now_s + lead_s))
 
     def reports(self, jobs: dict[str, Job], over: list[Answer], now: datetime) -> list[DemandResponseReported]:
         """What has changed, and what is told from time to time."""
@@ -311,17 +299,6 @@ class Relief:
                 answer.told, answer.told_s = (answer.status, answer.detail), now_s
                 reports.append(answer.report(now))
         return reports
-
-
-def _from(choice: Choice, start_s: float) -> Choice:
-    """The same run, begun later."""
-    later_s = start_s - choice.stretches[0][0]
-    stretches = tuple((begin_s + later_s, length_s) for begin_s, length_s in choice.stretches)
-    return replace(choice, start_at=datetime.fromtimestamp(start_s, UTC), stretches=stretches)
-
-
-def _is_protected(spec: JobSpec) -> bool:
-    return not spec.suspendable and not spec.preemptible
 
 
 def _dynamic_w(spec: JobSpec, site: Site) -> float:

@@ -33,6 +33,7 @@ def observed(site: SiteEntry, now: datetime) -> SiteObserved:
         egress_eur_per_gib=site.egress_eur_per_gib,
         latency_ms=dict(site.latency_ms),
         battery=msgspec.convert(msgspec.structs.asdict(site.battery), Battery) if site.battery else None,
+        price_bound_eur_per_mwh=site.price_bound_eur_per_mwh,
     )
 
 

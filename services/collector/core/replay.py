@@ -145,6 +145,7 @@ class _Inventory:
             egress_eur_per_gib=site.egress_eur_per_gib,
             latency_ms=site.latency_ms,
             battery=site.battery,
+            price_bound_eur_per_mwh=site.price_bound_eur_per_mwh,
         )
 
 

@@ -68,6 +68,7 @@ class SiteEntry(Config, frozen=True, kw_only=True):
     egress_eur_per_gib: NonNegative = 0.0
     latency_ms: dict[str, NonNegative] = msgspec.field(default_factory=dict)  # round trip to named places
     battery: BatteryEntry | None = None
+    price_bound_eur_per_mwh: float | None = None  # above it the least valuable work is to leave
 
     def __post_init__(self) -> None:
         if not self.nodes:

@@ -10,11 +10,13 @@ from solyx.events import (
     NOWHERE,
     AllocationDeferred,
     AllocationReleased,
+    EnergySeriesPublished,
     Event,
     JobAllocated,
     JobFinished,
     JobPlaced,
     PlacementWithdrawn,
+    ReliefRequested,
     SiteObserved,
     WorkloadReported,
 )
@@ -36,7 +38,7 @@ class DrmCore:
         self._quotas = quotas or Quotas()
         self._sites: dict[str, SiteState] = {}
 
-    def fold(self, event: Event) -> None:
+    def fold(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
         """Merge an event of the inputs, or an own decision that is read back. Changes facts only, decides nothing."""
         match event:
             case JobPlaced():
@@ -56,8 +58,12 @@ class DrmCore:
                     self._learn(event, lambda job: job.on_finished(event))
             case SiteObserved():
                 self._site(event.site).observe(event)
+            case EnergySeriesPublished() if event.kind == "price_eur_per_mwh":
+                self._site(event.site).relief.learn(event)
+            case ReliefRequested():
+                self._site(event.site).relief.recall(event)
             case _:
-                pass  # prices and routes share the inputs; nothing here follows from them
+                pass  # routes, carbon and events of the grid share the topics; nothing here follows from them
 
     def decide(self, now: datetime) -> list[Event]:
         """Releases, admissions and deferrals that are due; quick when nothing changed and nobody's time has come."""

@@ -10,6 +10,7 @@ from services.drm.core.admission import Admission
 from services.drm.core.job import JobState
 from services.drm.core.pool import Pool
 from services.drm.core.queue import Queue
+from services.drm.core.relief import PriceRelief
 from services.drm.model import IMMINENT, WHOLE, Holding
 from solyx.events import (
     AllocationDeferred,
@@ -45,6 +46,7 @@ class SiteState:
         self._unknown_holdings: set[str] = set()
         self._pool = Pool(quotas)
         self._queue = Queue(self._pool.accounts)
+        self.relief = PriceRelief(name)
         self._admission = Admission(self._pool, self._queue, self)
         self._decided_for = (-1, -1)
         self._now = datetime.min  # noqa: DTZ901 - replaced before anything is decided
@@ -56,6 +58,7 @@ class SiteState:
     def observe(self, event: SiteObserved) -> None:
         """A new inventory."""
         self._pool.observe(event)
+        self.relief.observe(event)
         if event.lost:
             self._touched.update(dict.fromkeys(self._pool.holdings))
         else:
@@ -80,10 +83,11 @@ class SiteState:
     def is_due(self, now_s: float) -> bool:
         """Whether ``decide`` may have anything to do."""
         again = self._pool.look_again_at_s <= now_s
-        return bool(self._touched) or self._queue.is_due(now_s) or again or self._decided_for != self._version
+        due = self._queue.is_due(now_s) or self.relief.is_due(now_s)
+        return bool(self._touched) or due or again or self._decided_for != self._version
 
     def decide(self, now: datetime, decisions: list[Event]) -> None:
-        """Release, admit, defer; appends to ``decisions``."""
+        """Release, admit, defer, ask for relief; appends to ``decisions``."""
         self._now, self._now_s, self._decisions = now, now.timestamp(), decisions
         touched, self._touched = self._touched, {}
         for job_id in touched:
@@ -92,6 +96,13 @@ class SiteState:
             self._forget_if_over(job)
         self._queue.start_due(self._now_s)
         self._pool.looks_again(self._now_s)
+        self._admit()
+        if self.relief.is_due(self._now_s):
+            request = self.relief.ask(self._pool.holdings.values(), now)
+            if request is not None:
+                decisions.append(request)
+
+    def _admit(self) -> None:
         if self._unknown_holdings or self._decided_for == self._version:
             return
         self._pool.learn()

@@ -11,6 +11,7 @@ from solyx.events import (
     CostBreakdown,
     DeviceGroup,
     DeviceRequest,
+    EnergySeriesPublished,
     Event,
     FinishReason,
     JobAllocated,
@@ -20,9 +21,12 @@ from solyx.events import (
     Node,
     PlacementReason,
     PlacementWithdrawn,
+    PowerModel,
+    ReliefRequested,
     Resources,
     SiteObserved,
     Victim,
+    Weights,
     WithdrawalReason,
     WorkloadReason,
     WorkloadReported,
@@ -62,8 +66,25 @@ def node(
     )
 
 
-def observed(*nodes: Node, seconds: float = 0, site: str = SITE, lost: bool = False) -> SiteObserved:
-    return SiteObserved(site=site, observed_at=at(seconds), nodes=nodes, lost=lost)
+def observed(
+    *nodes: Node, seconds: float = 0, site: str = SITE, lost: bool = False, bound: float | None = None
+) -> SiteObserved:
+    return SiteObserved(
+        site=site,
+        observed_at=at(seconds),
+        nodes=nodes,
+        lost=lost,
+        power=PowerModel(w_per_core=10, w_per_gpu=300, pue=1.0),
+        price_bound_eur_per_mwh=bound,
+    )
+
+
+def prices(*values: float | None, hours: float = 0, site: str = SITE) -> EnergySeriesPublished:
+    """From that hour on."""
+    start = at(hours * 3600)
+    return EnergySeriesPublished(
+        site=site, kind="price_eur_per_mwh", start=start, values=values, published_at=start, source="test"
+    )
 
 
 def gpu(share: float = 1, *, models: tuple[str, ...] = (), count: int = 1) -> DeviceRequest:
@@ -79,6 +100,8 @@ def job_spec(
     duration: float = 100,
     priority: int = 0,
     preemptible: bool = False,
+    suspendable: bool = False,
+    delay_eur_per_h: float | None = None,
     grace: float = 30,
     tolerations: tuple[str, ...] = (),
 ) -> JobSpec:
@@ -90,6 +113,8 @@ def job_spec(
         parallelism=pods,
         priority=priority,
         preemptible=preemptible,
+        suspendable=suspendable,
+        weights=Weights(delay_eur_per_h=delay_eur_per_h),
         grace_period_s=grace,
         tolerations=tolerations,
     )
@@ -332,6 +357,10 @@ def deferrals(decisions: list[Event]) -> dict[str, AllocationDeferred]:
 
 def releases(decisions: list[Event]) -> list[tuple[str, int, str]]:
     return [(d.job_id, d.revision, str(d.reason)) for d in decisions if isinstance(d, AllocationReleased)]
+
+
+def requests(decisions: list[Event]) -> list[ReliefRequested]:
+    return [d for d in decisions if isinstance(d, ReliefRequested)]
 
 
 def nodes_of(event: JobAllocated) -> list[str]:
