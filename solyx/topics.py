@@ -59,13 +59,15 @@ SITES = _entity("sites", "site", "site", "Inventory and power model of each site
 LINKS = _stream("links", "link id", "link id", "Counters and state of network links", days=7)
 METRICS = _stream("metrics", "source", "source", "Samples, one record for each source and scrape", days=1)
 ENERGY = _stream("energy", "site/kind/start", "site", "Prices, carbon intensity, renewable share, feed state", days=90)
-GRID = _entity("grid", "site/event id", "site", "Demand-response events")
+GRID = _entity("grid", "site/event id", "site", "Demand-response events, and requests of sites for their price")
 FEATURES = _stream("features", "source/window start/window end", "source", "Window statistics of metric series", days=1)
 FORECASTS = _entity("forecasts", "subject/kind", "subject", "Latest forecast of each series, with intervals")
 ANOMALIES = _stream("anomalies", "source/series", "source", "Series that left their expected range", days=30)
 PLACEMENTS = _entity("placements", "site/job id", "site", "Where and when each job runs; its one terminal outcome")
 ALLOCATIONS = _entity("allocations", "site/job id", "site", "Which nodes and devices each job holds")
-RESPONSES = _entity("responses", "site/event id", "site", "What sites delivered to demand-response events")
+RESPONSES = _entity(
+    "responses", "site/event id", "site", "What sites delivered to demand-response events and for their price"
+)
 ROUTES = _entity("routes", "source>target", "source>target", "Path and backup of each pair of sites")
 ACTUATIONS = _entity(
     "actuations", "site/job id or route/source>target", "site or route", "What clusters and networks did"

@@ -283,7 +283,9 @@ class Room:
         now = np.ones(free.shape[0], np.bool_)
         for column in self._columns:
             left, asked = free[:, :, column], self._rows[:, column : column + 1]
-            now &= (left[:, 0] >= asked[:, 0] * span.head) & (left[:, 1 + span.whole] >= asked[:, 0] * span.tail)
+            now &= left[:, 0] >= asked[:, 0] * span.head
+            if span.tail:  # else it says nothing of that hour, which others may have taken too much of
+                now &= left[:, 1 + span.whole] >= asked[:, 0] * span.tail
             if whole:  # no hour of the window lacks anything: equal prefix sums at its ends
                 lacking = np.zeros((left.shape[0], width + 1), np.int32)
                 np.cumsum(left < asked * SLOT_S, axis=1, out=lacking[:, 1:])

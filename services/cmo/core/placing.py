@@ -81,7 +81,8 @@ class Placer:
         self._look(now)
         length_s = self.left_s(job, spec, done_s)
         limit = limit_of(job, spec, length_s, done_s)
-        if not job.moving and is_too_late(spec, self._now_s):
+        late = not job.moving and is_too_late(spec, self._now_s) if done_s is None else limit.latest_s < self._now_s
+        if late and spec.deadline is not None:  # what runs is judged by what it has left, and goes on where it is
             return too_late(spec, self._now_s)
         kind = self._kinds.of(spec, job.ran_at)
         if kind.obstacle is not None:

@@ -19,9 +19,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from services.cmo.core.limits import done_s, is_protected, limit_of
-from services.cmo.model import Choice
+from services.cmo.model import Choice, Refuse
 from solyx.energy import dynamic_power_w
-from solyx.events import KeptReason, ReliefAnswered, ReliefKept, ReliefReason, ReliefRequested
+from solyx.events import FinishReason, KeptReason, ReliefAnswered, ReliefKept, ReliefReason, ReliefRequested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,7 +184,8 @@ class PriceRelief:
         kept_s = done_s(job, spec, now.timestamp(), self._policy.restart_s)
         choice = self._placer.choose(job, spec, now, done_s=kept_s)
         if not isinstance(choice, Choice):
-            return KeptReason.NO_SITE
+            late = isinstance(choice, Refuse) and choice.reason is FinishReason.DEADLINE_PASSED
+            return KeptReason.DEADLINE if late else KeptReason.NO_SITE
         if not choice.queued:
             return choice
         latest_s = limit_of(job, spec, self._placer.left_s(job, spec, kept_s), kept_s).latest_s
