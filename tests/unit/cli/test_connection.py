@@ -1,14 +1,10 @@
 """Where the command line connects."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from solyx.cli import connection
-
-Solyx = Callable[..., Any]
 
 
 def test_an_option_wins_over_the_environment_and_that_over_what_run_wrote(

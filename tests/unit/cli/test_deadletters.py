@@ -1,8 +1,6 @@
 """``solyx deadletters``: each unreadable record once, shown whole, put back with its ids."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
@@ -13,8 +11,7 @@ from solyx.bus.worker import dead_letter
 from solyx.events import Event, Record, encode
 from solyx.events.examples import EXAMPLES
 from solyx.topics import BY_NAME
-
-Solyx = Callable[..., Any]
+from tests.unit.cli.cli_answers import Solyx
 
 HEADERS = [("ce_id", b"e1"), ("ce_type", b"io.solyx.job.placed.v9"), ("traceparent", b"00-ab-cd-01")]
 

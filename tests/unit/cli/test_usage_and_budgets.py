@@ -1,14 +1,11 @@
 """What runs took, and budgets over time, on the command line."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-AT = "2026-01-02T03:04:05Z"
-
-Solyx = Callable[..., Any]
+from tests.unit.cli.cli_answers import AT, Solyx
 
 # usage and budgets -------------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,7 @@
-"""The client against a scripted server: what it sends, what it makes of answers, refusals and silence."""
+"""What the client sends, and what it makes of answers."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -10,16 +9,10 @@ import msgspec
 import pytest
 
 from services.gateway import model as server
-from services.gateway.api.stream import HEARTBEAT_S
-from solyx.client import ApiError, AsyncClient, Client, JobSummary, Unreachable, calls
-from solyx.client.calls import EventParser
+from solyx.client import AsyncClient, Client, JobSummary, calls
 from solyx.events import JobSpec, Resources, RouteDecided, SiteObserved
 from solyx.events.route import RouteReason
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-JOB = {"image": "sum:1", "resources": {"cpu": 1}, "duration_estimate": 60}
-
-Handler = Callable[[httpx.Request], httpx.Response]
+from tests.unit.client.client_server import JOB, NOW, Recorder, async_client, client, says
 
 
 def summary(job_id: str, **changes: Any) -> server.JobSummary:
@@ -36,34 +29,6 @@ def summary(job_id: str, **changes: Any) -> server.JobSummary:
         "labels": {},
     }
     return server.JobSummary(**(fields | changes))
-
-
-def says(value: Any, status: int = 200) -> httpx.Response:
-    return httpx.Response(status, content=msgspec.json.encode(value))
-
-
-def client(handler: Handler) -> Client:
-    return Client("http://solyx.test", key="sk_1", transport=httpx.MockTransport(handler))
-
-
-def async_client(handler: Handler) -> AsyncClient:
-    return AsyncClient("http://solyx.test", key="sk_1", transport=httpx.MockTransport(handler))
-
-
-class Recorder:
-    """Answers every request alike and remembers them."""
-
-    def __init__(self, answer: httpx.Response) -> None:
-        self.answer, self.requests = answer, list[httpx.Request]()
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        return self.answer
-
-    @property
-    def only(self) -> httpx.Request:
-        (request,) = self.requests
-        return request
 
 
 def test_a_job_is_sent_as_json_with_the_key() -> None:
@@ -239,158 +204,6 @@ def test_a_cancellation_is_a_delete() -> None:
 @pytest.mark.parametrize("call", [calls.job, calls.cancel])
 def test_what_is_no_id_becomes_no_other_path(call: Callable[[str], calls.Call[Any]]) -> None:
     assert call("../tenants?state=failed#x").path == "/v1/jobs/..%2Ftenants%3Fstate%3Dfailed%23x"
-
-
-def refusal(_: httpx.Request) -> httpx.Response:
-    problem = server.Problem(
-        type="/problems/invalid",
-        title="Some fields are wrong",
-        status=422,
-        detail="1 field is wrong",
-        errors=(server.FieldProblem(field="resources.cpu", message="is no number", cure="write 2", line=3),),
-    )
-    return says(problem, 422)
-
-
-def test_a_refusal_names_the_fields_and_their_cures() -> None:
-    with client(refusal) as solyx, pytest.raises(ApiError) as refused:
-        solyx.submit(JOB)
-    (error,) = refused.value.errors
-    assert (refused.value.status, error.field, error.line) == (422, "resources.cpu", 3)
-    assert str(refused.value).splitlines() == [
-        "Some fields are wrong (422): 1 field is wrong",
-        "  line 3: resources.cpu: is no number; write 2",
-    ]
-
-
-async def test_the_async_client_is_refused_in_the_same_way() -> None:
-    async with async_client(refusal) as solyx:
-        with pytest.raises(ApiError) as refused:
-            await solyx.submit(JOB)
-    assert refused.value.errors[0].field == "resources.cpu"
-
-
-def test_an_error_page_of_a_proxy_is_still_a_refusal() -> None:
-    with (
-        client(Recorder(httpx.Response(502, content=b"<html>Bad gateway"))) as solyx,
-        pytest.raises(ApiError) as refused,
-    ):
-        solyx.sites()
-    assert refused.value.status == 502
-    assert "<html>Bad gateway" in str(refused.value)
-
-
-def test_an_answer_of_another_shape_is_told_not_guessed() -> None:
-    with client(Recorder(says({"unexpected": True}))) as solyx, pytest.raises(ApiError, match="unexpected answer"):
-        solyx.sites()
-
-
-def silence(request: httpx.Request) -> httpx.Response:
-    msg = "connection refused"
-    raise httpx.ConnectError(msg, request=request)
-
-
-def test_no_answer_names_the_address() -> None:
-    with client(silence) as solyx, pytest.raises(Unreachable, match=r"http://solyx\.test: connection refused"):
-        solyx.sites()
-
-
-async def test_the_async_client_says_so_too() -> None:
-    async with async_client(silence) as solyx:
-        with pytest.raises(Unreachable, match=r"http://solyx\.test: connection refused"):
-            await solyx.sites()
-
-
-STREAM = (
-    b"retry: 1000\n\n"
-    b": still here\n\n"
-    b'id: 7\nevent: io.solyx.job.placed.v1\ndata: {"subject": "j1"}\n\n'
-    b'id: 8\nevent: io.solyx.job.finished.v1\ndata: {"subject":\ndata:  "j1"}\n\n'
-    b"id: 9\nevent: cut off before its empty line"
-)
-
-
-class Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body in pieces that fall anywhere."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from (STREAM[at : at + 5] for at in range(0, len(STREAM), 5))
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for piece in self:
-            yield piece
-
-
-def test_events_are_read_whatever_pieces_they_come_in() -> None:
-    gateway = Recorder(httpx.Response(200, stream=Stream()))
-    with client(gateway) as solyx:
-        events = list(solyx.events(last_event_id="6", job="j1", event_type=["job.placed.v1"]))
-    assert [(event.id, event.event) for event in events] == [
-        ("7", "io.solyx.job.placed.v1"),
-        ("8", "io.solyx.job.finished.v1"),
-    ]
-    assert events[1].data == {"subject": "j1"}
-    assert gateway.only.headers["last-event-id"] == "6"
-    assert dict(gateway.only.url.params) == {"type": "job.placed.v1", "job": "j1"}
-
-
-async def test_the_async_client_reads_the_same_events() -> None:
-    gateway = Recorder(httpx.Response(200, stream=Stream()))
-    async with async_client(gateway) as solyx:
-        assert [event.id async for event in solyx.events()] == ["7", "8"]
-    assert "last-event-id" not in gateway.only.headers
-
-
-async def test_a_stream_whose_server_has_vanished_without_a_word_is_cut() -> None:
-    gateways = [Recorder(httpx.Response(200, stream=Stream())) for _ in range(2)]
-    with client(gateways[0]) as solyx:
-        assert len(list(solyx.events())) == 2
-    async with async_client(gateways[1]) as solyx:
-        assert len([event async for event in solyx.events()]) == 2
-    silences = [gateway.only.extensions["timeout"]["read"] for gateway in gateways]
-    assert silences == [calls.STREAM_SILENCE_S] * 2
-    assert calls.STREAM_SILENCE_S > 2 * HEARTBEAT_S, "a server that is there is heard in time"
-
-
-def test_a_stream_that_is_refused_says_why() -> None:
-    with client(refusal) as solyx, pytest.raises(ApiError, match="Some fields are wrong"):
-        next(solyx.events())
-
-
-def test_a_stream_that_breaks_off_is_unreachable() -> None:
-    class Broken(httpx.SyncByteStream):
-        def __iter__(self) -> Iterator[bytes]:
-            yield b'id: 7\ndata: {"subject": "j1"}\n\n'
-            msg = "peer closed the connection"
-            raise httpx.RemoteProtocolError(msg, request=httpx.Request("GET", "http://solyx.test/v1/events"))
-
-    with client(Recorder(httpx.Response(200, stream=Broken()))) as solyx:
-        stream = solyx.events()
-        assert next(stream).id == "7"
-        with pytest.raises(Unreachable, match="peer closed"):
-            next(stream)
-
-
-def fed(*lines: str) -> list[tuple[str, str, Any]]:
-    parser = EventParser()
-    found = [event for line in lines if (event := parser.feed(line)) is not None]
-    return [(event.id, event.event, event.data) for event in found]
-
-
-def test_an_id_stays_until_the_next_one() -> None:
-    assert fed("id: 1", "data: 1", "", "data: 2", "", "id: 3", "data: 3", "") == [
-        ("1", "message", 1),
-        ("1", "message", 2),
-        ("3", "message", 3),
-    ]
-
-
-def test_one_space_after_the_colon_is_not_part_of_the_value() -> None:
-    assert fed("id:1", "event:a", 'data:"x"', "") == fed("id: 1", "event: a", 'data: "x"', "")
-
-
-def test_an_event_without_data_is_none() -> None:
-    assert fed("id: 1", "event: a", "", ": comment", "", "retry: 5", "") == []
 
 
 def test_both_clients_have_every_call_with_its_arguments_and_words() -> None:
