@@ -10,6 +10,8 @@ import msgspec
 from solyx.events import DeviceRequest, JobAllocated, PodAssignment, Resources
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from solyx.events import JobSpec
 
 WHOLE = 1000
@@ -60,14 +62,17 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.parallelism} pod{'s' if self.parallelism > 1 else ''} of {', '.join(parts)}"
 
 
+def by_constraint(devices: Iterable[DeviceRequest]) -> tuple[DeviceRequest, ...]:
+    """Requests that name models go first: one that takes any device must not take the only one that another may use."""
+    return tuple(sorted(devices, key=lambda r: (not r.models, len(r.models), -r.share_milli, -r.count)))
+
+
 @lru_cache(maxsize=4096)
 def _demand(resources: Resources, parallelism: int, tolerations: tuple[str, ...]) -> Demand:
-    # Requests that name models go first: one that takes any device must not take the only one that another may use.
-    devices = sorted(resources.devices, key=lambda r: (not r.models, len(r.models), -r.share_milli, -r.count))
     return Demand(
         cpu_milli=resources.cpu_milli,
         memory_bytes=resources.memory_bytes,
-        devices=tuple(devices),
+        devices=by_constraint(resources.devices),
         parallelism=parallelism,
         tolerations=tuple(sorted(set(tolerations))),
     )
@@ -101,6 +106,7 @@ class Holding:
     """
 
     __slots__ = (
+        "amounts",
         "decided_at_s",
         "delay_eur_per_h",
         "demand",
@@ -129,4 +135,5 @@ class Holding:
         self.duration_s = left_s(spec, event.progress_s)
         self.decided_at_s = event.decided_at.timestamp()
         self.end_s = self.decided_at_s + self.duration_s  # estimated; Unix time
+        self.amounts: tuple[int, ...] = ()  # what its tenant is charged; see ``core/accounts.py``
         self.rows: tuple[list[int], list[int]] = ([], [])  # where the occupancy table keeps its pods and devices

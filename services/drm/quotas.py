@@ -6,11 +6,12 @@ and unused may be lent to the others of its cohort.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 from solyx.events.event import Model, NonNegativeInt, Positive
+from solyx.events.job import DeviceKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,8 @@ class Share(Model, frozen=True, kw_only=True, forbid_unknown_fields=True):
 Figure: TypeAlias = NonNegativeInt | Share | None
 """A figure alone is the guaranteed share. None: nothing guaranteed; unlimited where nobody in the tree names the resource."""
 
+KINDS: Final[tuple[str, ...]] = get_args(DeviceKind)
+
 
 class Quota(Model, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is guaranteed to one tenant; one that is in no cohort holds at most that."""
@@ -41,6 +44,9 @@ class Quota(Model, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cpu_milli: Figure = None
     memory_bytes: Figure = None
     gpu_milli: Figure = None  # accelerators of any kind
+    devices_milli: dict[str, Figure] = msgspec.field(
+        default_factory=dict
+    )  # by kind, "gpu", or kind and model, "gpu/A100"
 
 
 class Cohort(Model, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,13 +54,34 @@ class Cohort(Model, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     parent: str = ""
     reclaim: Reclaim = "any"  # whose jobs a tenant may have stopped to get its guaranteed share back
+    weight: Positive | None = (
+        None  # of its share among its siblings, 1 if others have one; no cohort: shares are of tenants alone
+    )
     cpu_milli: Figure = None
     memory_bytes: Figure = None
     gpu_milli: Figure = None
+    devices_milli: dict[str, Figure] = msgspec.field(default_factory=dict)
     tenants: dict[str, Quota] = msgspec.field(default_factory=dict)
 
 
-RESOURCES: tuple[Literal["cpu_milli", "memory_bytes", "gpu_milli"], ...] = ("cpu_milli", "memory_bytes", "gpu_milli")
+RESOURCES: Final = ("cpu_milli", "memory_bytes", "gpu_milli")
+"""What every site counts. What its quotas name in ``devices_milli`` is counted beside it, under its name there."""
+
+
+def figures(quota: Quota | Cohort) -> dict[str, Figure]:
+    """Every resource that it may name → its figure."""
+    return {
+        "cpu_milli": quota.cpu_milli,
+        "memory_bytes": quota.memory_bytes,
+        "gpu_milli": quota.gpu_milli,
+        **quota.devices_milli,
+    }
+
+
+def device_of(resource: str) -> tuple[str, str]:
+    """The kind and the model, empty for any, of a resource that ``devices_milli`` names."""
+    kind, _, model = resource.partition("/")
+    return kind, model
 
 
 class SiteQuotas(Model, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +89,13 @@ class SiteQuotas(Model, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     cohorts: dict[str, Cohort] = msgspec.field(default_factory=dict)
     tenants: dict[str, Quota] = msgspec.field(default_factory=dict)  # in no cohort: limits that nobody shares
+
+    def resources(self) -> tuple[str, ...]:
+        """All that is counted, in the order of every vector of amounts."""
+        named = {name for cohort in self.cohorts.values() for name in cohort.devices_milli}
+        for quotas in (self.tenants, *(cohort.tenants for cohort in self.cohorts.values())):
+            named.update(name for quota in quotas.values() for name in quota.devices_milli)
+        return (*RESOURCES, *sorted(named))
 
 
 class Quotas(SiteQuotas, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,19 +133,33 @@ def _problems(quotas: SiteQuotas) -> Iterator[str]:
     homes: dict[str, str] = {}
     for name, cohort in quotas.cohorts.items():
         yield from _misplaced(quotas, name, cohort)
-        yield from _lends_too_much(f"cohorts.{name}", cohort)
+        yield from _misnamed(f"cohorts.{name}", cohort)
         for tenant, quota in cohort.tenants.items():
             if tenant in homes:
                 yield f"cohorts.{name}.tenants.{tenant}: is in cohort {homes[tenant]} already; take it out of one of the two"
             homes[tenant] = name
+            yield from _misnamed(f"cohorts.{name}.tenants.{tenant}", quota)
             yield from _lends_too_much(f"cohorts.{name}.tenants.{tenant}", quota)
     for tenant, quota in quotas.tenants.items():
         if tenant in homes:
             yield f"tenants.{tenant}: is in cohort {homes[tenant]} already; take it out of one of the two"
-        for resource in RESOURCES:
-            share = getattr(quota, resource)
+        yield from _misnamed(f"tenants.{tenant}", quota)
+        for resource, share in figures(quota).items():
             if isinstance(share, Share) and (share.borrow or share.lend):
-                yield f"tenants.{tenant}.{resource}: borrows or lends, but is in no cohort; write it into cohorts.NAME.tenants"
+                field = _field(resource)
+                yield f"tenants.{tenant}.{field}: borrows or lends, but is in no cohort; write it into cohorts.NAME.tenants"
+
+
+def _misnamed(where: str, quota: Quota | Cohort) -> Iterator[str]:
+    kinds = ", ".join(KINDS)
+    for resource in quota.devices_milli:
+        kind, model = device_of(resource)
+        if kind not in KINDS:
+            yield f"{where}.{_field(resource)}: there is no kind {kind!r}; write one of {kinds}, alone or with a model: gpu/A100"
+        elif not model and "/" in resource:
+            yield f"{where}.{_field(resource)}: names no model; write {kind}/MODEL, or {kind} for all models"
+        elif model != model.strip():
+            yield f"{where}.{_field(resource)}: has spaces around its model; write {kind}/{model.strip()}"
 
 
 def _misplaced(quotas: SiteQuotas, name: str, cohort: Cohort) -> Iterator[str]:
@@ -128,9 +176,13 @@ def _misplaced(quotas: SiteQuotas, name: str, cohort: Cohort) -> Iterator[str]:
         cohort = quotas.cohorts[cohort.parent]
 
 
-def _lends_too_much(where: str, quota: Quota | Cohort) -> Iterator[str]:
-    for resource in RESOURCES:
-        share = getattr(quota, resource)
-        # What a cohort lends to the others comes from its members too, so only a tenant's figure can be judged by itself.
-        if isinstance(quota, Quota) and isinstance(share, Share) and (share.lend or 0) > share.guaranteed:
-            yield f"{where}.{resource}: lends {share.lend}, more than the guaranteed {share.guaranteed}; lower lend or raise guaranteed"
+def _lends_too_much(where: str, quota: Quota) -> Iterator[str]:
+    # What a cohort lends to the others comes from its members too, so only a tenant's figure can be judged by itself.
+    for resource, share in figures(quota).items():
+        if isinstance(share, Share) and (share.lend or 0) > share.guaranteed:
+            field = _field(resource)
+            yield f"{where}.{field}: lends {share.lend}, more than the guaranteed {share.guaranteed}; lower lend or raise guaranteed"
+
+
+def _field(resource: str) -> str:
+    return resource if resource in RESOURCES else f"devices_milli.{resource}"

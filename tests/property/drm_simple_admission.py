@@ -19,7 +19,7 @@ class SimpleAdmission:
         ahead = True
         while ahead:
             ahead, head, reasons = False, None, {}
-            quotas = QuotaWaits(self.pool, now_s)
+            quotas = QuotaWaits(self.pool, self.queue.lanes(), now_s)
             waiting = [job for lane in self.queue.lanes() for _, job in lane.entries if job.alive]
             while waiting:
                 job = min(waiting, key=lambda job: turn_of(self.pool.accounts, job))

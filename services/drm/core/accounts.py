@@ -6,26 +6,33 @@ counts as its cohort's; use beyond what it keeps is use of the cohort's, up to i
 
 from __future__ import annotations
 
+import operator
+from collections import Counter
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from services.drm.quotas import RESOURCES, Cohort, Quota, Reclaim, Share, SiteQuotas
+from services.drm.quotas import RESOURCES, Cohort, Figure, Quota, Reclaim, Share, SiteQuotas, device_of, figures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from services.drm.core.inventory import Inventory
     from services.drm.model import Demand, Holding
 
-Amounts: TypeAlias = tuple[int, int, int]
-"""CPU in thousandths, bytes of memory, accelerators in thousandths; in the order of ``RESOURCES``."""
+Amounts: TypeAlias = tuple[int, ...]
+"""In the order of ``SiteQuotas.resources``: CPU in thousandths, bytes of memory, accelerators in thousandths, and the same of
+each kind or model that the site's quotas name."""
+Shares: TypeAlias = tuple[float, ...]
+"""Weighted dominant shares, from the top cohort down to the tenant; compared one after the other."""
 UNLIMITED: Final = 1 << 62
 
 
 class Tree:
     """Accounts that lend to each other, directly or through cohorts. A tenant in no cohort is a tree of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, resources: tuple[str, ...]) -> None:
+        self.resources = resources  # of the site
         self.accounts: list[Account] = []  # parents before their members
-        self.governed: tuple[int, ...] = ()  # the resources that anybody in it names
+        self.governed: tuple[int, ...] = ()  # those of them that anybody in it names
         self.holdings: dict[str, Holding] = {}  # of all its tenants, by job id
 
 
@@ -36,6 +43,7 @@ class Account:
         "borrow",
         "firm",
         "guaranteed",
+        "held",
         "holdings",
         "index",
         "kept",
@@ -51,24 +59,39 @@ class Account:
     )
 
     def __init__(self, name: str, tree: Tree, parent: Account | None, quota: Quota | Cohort) -> None:
-        shares = [_share(quota, resource) for resource in RESOURCES]
+        named = figures(quota)
+        shares = [_share(named.get(resource)) for resource in tree.resources]
         self.name, self.tree, self.parent = name, tree, parent
         self.index = len(tree.accounts)
         tree.accounts.append(self)
         tree.governed = tuple(
-            index for index in (0, 1, 2) if index in tree.governed or getattr(quota, RESOURCES[index]) is not None
+            index
+            for index, resource in enumerate(tree.resources)
+            if index in tree.governed or named.get(resource) is not None
         )
-        self.weight = quota.weight if isinstance(quota, Quota) else 1.0
+        self.weight = quota.weight or 1.0
         self.reclaim: Reclaim = quota.reclaim if isinstance(quota, Cohort) else parent.reclaim if parent else "never"
         self.guaranteed = [share.guaranteed for share in shares]
         self.total = self.guaranteed.copy()  # its own, and what its members lend
         self.lend = [UNLIMITED if share.lend is None else share.lend for share in shares]
-        self.kept = [0, 0, 0]  # of the total, what others never get
+        self.kept = [0] * len(shares)  # of the total, what others never get
         self.borrow = [UNLIMITED if share.borrow is None else share.borrow for share in shares]
-        self.most = [0, 0, 0]  # what it holds when nobody else holds anything
-        self.used = [0, 0, 0]
-        self.firm = [0, 0, 0]  # what its jobs hold that must not be stopped
+        self.most = [0] * len(shares)  # what it holds when nobody else holds anything
+        self.used = [0] * len(shares)
+        self.held = [0] * len(
+            shares
+        )  # of a cohort: by all in it, whoever keeps it; followed where cohorts have weights
+        self.firm = [0] * len(shares)  # what its jobs hold that must not be stopped
         self.holdings: dict[str, Holding] = {}  # by job id
+
+    def never_holds(self, amounts: Amounts, *, preemptible: bool) -> bool:
+        """Whether its quota would be too small even if nobody held anything."""
+        firm = not preemptible and self.parent is not None and self.reclaim != "never"
+        return any(
+            amounts[r] > (min(self.most[r], self.guaranteed[r]) if firm else self.most[r])
+            for r in self.tree.governed
+            if amounts[r]
+        )
 
 
 class Use:
@@ -92,8 +115,8 @@ class Use:
     def add(self, account: Account, amounts: Amounts, sign: int, *, firm: bool) -> None:
         """Charge a tenant, and its cohorts with what goes beyond what their members keep."""
         used = self.used
-        for resource in (0, 1, 2):
-            delta = sign * amounts[resource]
+        for resource, amount in enumerate(amounts):
+            delta = sign * amount
             at: Account | None = account
             while delta and at is not None:
                 row, kept = used[at.index], at.kept[resource]
@@ -103,8 +126,8 @@ class Use:
                 at = at.parent
         if firm:
             row = self.firm[account.index]
-            for resource in (0, 1, 2):
-                row[resource] += sign * amounts[resource]
+            for resource, amount in enumerate(amounts):
+                row[resource] += sign * amount
 
     def room(self, account: Account, resource: int) -> int:
         """How much more the account may hold."""
@@ -169,28 +192,36 @@ class Accounts:
 
     def __init__(self, quotas: SiteQuotas) -> None:
         self.fair = bool(quotas.cohorts)
-        self._per_capacity = (0.0, 0.0, 0.0)
+        self.resources = quotas.resources()
+        self._devices = [device_of(resource) for resource in self.resources[len(RESOURCES) :]]
+        self._weighs_cohorts = any(cohort.weight is not None for cohort in quotas.cohorts.values())
+        self.capacity: Amounts = (0,) * len(self.resources)
+        self._per_capacity = [0.0] * len(self.resources)
         self._tenants: dict[str, Account] = {}
         self._uses: dict[int, Use] = {}
         cohorts: dict[str, Account] = {}
         for name in quotas.cohorts:
-            _open_cohort(name, quotas.cohorts, cohorts)
+            _open_cohort(name, quotas.cohorts, cohorts, self.resources)
         for name, cohort in quotas.cohorts.items():
             for tenant, quota in cohort.tenants.items():
                 self._tenants[tenant] = Account(tenant, cohorts[name].tree, cohorts[name], quota)
         for tenant, quota in quotas.tenants.items():
-            self._tenants[tenant] = Account(tenant, Tree(), None, quota)
+            self._tenants[tenant] = Account(tenant, Tree(self.resources), None, quota)
         for account in (*cohorts.values(), *self._tenants.values()):
             if account.parent is None:
                 _settle(account.tree)
-        self._others = None if self.fair else _open_other("")
+        self._others = None if self.fair else self._open_other("")
 
     def of(self, tenant: str) -> Account:
         """The tenant's account."""
         account = self._tenants.get(tenant, self._others)
         if account is None:
-            account = self._tenants[tenant] = _open_other(tenant)
+            account = self._tenants[tenant] = self._open_other(tenant)
         return account
+
+    def _open_other(self, tenant: str) -> Account:
+        """The account of a tenant that the quotas do not name."""
+        return Account(tenant, Tree(self.resources), None, Quota())
 
     def use(self, account: Account) -> Use:
         """What the account's tree uses now."""
@@ -199,19 +230,31 @@ class Accounts:
             use = self._uses[id(account.tree)] = Use(account.tree, copy=False)
         return use
 
-    def set_capacity(self, capacity: Amounts) -> None:
+    def set_capacity(self, inventory: Inventory) -> None:
         """What the site has, of which dominant shares are parts."""
-        self._per_capacity = tuple(1.0 / amount if amount else 0.0 for amount in capacity)  # pyright: ignore[reportAttributeAccessIssue]
+        self.capacity = (*inventory.totals(), *(inventory.total_of(*device) for device in self._devices))
+        self._per_capacity = [1.0 / amount if amount else 0.0 for amount in self.capacity]
 
-    def share(self, account: Account) -> float:
+    def share(self, account: Account) -> Shares:
         """Its dominant share over its weight; the same for all where there are no cohorts.
 
-        Ghodsi et al., "Dominant resource fairness", NSDI 2011, section 4.1 (algorithm 1) and section 4.3 (weights).
+        Ghodsi et al., "Dominant resource fairness", NSDI 2011, section 4.1 (algorithm 1) and section 4.3 (weights). Where cohorts
+        have weights, their shares count first, from the top down: a cohort among its siblings, then the tenant in its cohort.
         """
         if not self.fair:
-            return 0.0
-        used, per = account.used, self._per_capacity
-        return max(used[0] * per[0], used[1] * per[1], used[2] * per[2]) / account.weight
+            return ()
+        own = self._dominant(account.used) / account.weight
+        if not self._weighs_cohorts:
+            return (own,)
+        path = [own]
+        at = account.parent
+        while at is not None:
+            path.append(self._dominant(at.held) / at.weight)
+            at = at.parent
+        return tuple(reversed(path))
+
+    def _dominant(self, used: list[int]) -> float:
+        return max(map(operator.mul, used, self._per_capacity))
 
     def borrows(self, account: Account, amounts: Amounts) -> bool:
         """Whether it would hold more than is guaranteed to it. Outside all cohorts nothing is, if there are any."""
@@ -220,46 +263,75 @@ class Accounts:
     def charge(self, holding: Holding, sign: int) -> None:
         """Add or take back what an allocation holds."""
         account = self.of(holding.tenant)
-        self.use(account).add(account, amounts_of(holding.demand), sign, firm=not holding.preemptible)
+        if not holding.amounts:
+            holding.amounts = self._held(holding)
+        self.use(account).add(account, holding.amounts, sign, firm=not holding.preemptible)
+        if self._weighs_cohorts:
+            at = account.parent
+            while at is not None:
+                for resource, amount in enumerate(holding.amounts):
+                    at.held[resource] += sign * amount
+                at = at.parent
         for holdings in (account.holdings, account.tree.holdings):
             if sign > 0:
                 holdings[holding.job_id] = holding
             else:
                 holdings.pop(holding.job_id, None)
 
+    def _held(self, holding: Holding) -> Amounts:
+        """What it holds: of devices what it really got."""
+        got: Counter[tuple[str, str]] = Counter()
+        if self._devices:
+            for pod in holding.pods:
+                for device in pod.devices:
+                    got[device.kind, device.model] += device.share_milli
+                    got[device.kind, ""] += device.share_milli
+        return (*_of_all_pods(holding.demand), *(got[device] for device in self._devices))
 
-def amounts_of(demand: Demand) -> Amounts:
-    """Of all pods of a gang."""
+    def amounts(self, demand: Demand) -> Amounts:
+        """What a gang asks for. A request that names several models, or none, counts against no model (``models.py``)."""
+        asked: Counter[tuple[str, str]] = Counter()
+        if self._devices:
+            for request in demand.devices:
+                amount = request.count * request.share_milli * demand.parallelism
+                asked[request.kind, ""] += amount
+                if len(request.models) == 1:
+                    asked[request.kind, request.models[0]] += amount
+        return (*_of_all_pods(demand), *(asked[device] for device in self._devices))
+
+    def models(self, account: Account, kind: str) -> tuple[str, ...]:
+        """The models of a kind of which the account has no more than its quotas let it."""
+        first = len(RESOURCES)
+        governed = (self._devices[resource - first] for resource in account.tree.governed if resource >= first)
+        return tuple(model for its_kind, model in governed if model and its_kind == kind)
+
+
+def _of_all_pods(demand: Demand) -> tuple[int, int, int]:
     return demand.total_cpu_milli, demand.total_memory_bytes, demand.total_gpu_milli
 
 
-def _share(quota: Quota | Cohort, resource: str) -> Share:
-    figure: int | Share | None = getattr(quota, resource)
+def _share(figure: Figure) -> Share:
     return figure if isinstance(figure, Share) else Share(guaranteed=figure or 0)
 
 
-def _open_cohort(name: str, quotas: Mapping[str, Cohort], made: dict[str, Account]) -> Account:
+def _open_cohort(
+    name: str, quotas: Mapping[str, Cohort], made: dict[str, Account], resources: tuple[str, ...]
+) -> Account:
     """The account of a cohort, after those above it."""
     if name not in made:
         parent = quotas[name].parent
-        above = _open_cohort(parent, quotas, made) if parent else None
-        made[name] = Account(name, above.tree if above is not None else Tree(), above, quotas[name])
+        above = _open_cohort(parent, quotas, made, resources) if parent else None
+        made[name] = Account(name, above.tree if above is not None else Tree(resources), above, quotas[name])
     return made[name]
-
-
-def _open_other(tenant: str) -> Account:
-    """The account of a tenant that the quotas do not name."""
-    return Account(tenant, Tree(), None, Quota())
 
 
 def _settle(tree: Tree) -> None:
     """Work out the figures that follow: what is kept, what there is in all, and the most that each may hold."""
     for account in reversed(tree.accounts):
-        for resource in (0, 1, 2):
-            total = account.total[resource]
+        for resource, total in enumerate(account.total):
             if account.parent is not None:
                 account.kept[resource] = max(0, total - account.lend[resource])
                 account.parent.total[resource] += total - account.kept[resource]
     nothing = Use(tree, copy=True)
     for account in tree.accounts:
-        account.most = [nothing.room(account, resource) for resource in (0, 1, 2)]
+        account.most = [nothing.room(account, resource) for resource in range(len(account.total))]

@@ -5,7 +5,8 @@ The simple algorithm:
 1. Of the waiting jobs take the next in turn: jobs within what is guaranteed to their tenant before those that borrow; then
    the highest priority; then the tenant with the least weighted dominant share (``accounts.py``); then submission, then
    id. Without cohorts only priority, submission and id count.
-2. A job whose quota does not let it start waits for that, and may have others stopped (``waits.py``, ``victims.py``).
+2. A job whose quota does not let it start waits for that, and may have others stopped (``waits.py``, ``victims.py``). One that takes
+   several models that quotas tell from each other chooses one first (``models.py``).
 3. Until a job does not fit: a job that fits is admitted.
 4. The first job that does not fit is the head. If stopping preemptible workloads makes it fit, the fewest and cheapest
    are told to stop. It gets the earliest reservation. One that no ready node could hold gets none.
@@ -18,11 +19,13 @@ The pass is equal to it but looks at lanes (``queue.py``) and remembers what did
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from services.drm.core.capacity import Capacity
+from services.drm.core.models import settle
 from services.drm.core.queue import Turns
 from services.drm.core.reservation import Reservation, reserve
 from services.drm.core.victims import choose_victims
@@ -66,12 +69,14 @@ class Admission:
         if self._pool.inventory is None:
             self._blocked = [(lane, DeferralReason.SITE_UNKNOWN, None) for lane in self._queue.lanes()]
         else:
+            self._queue.know(self._pool.inventory)
             self._ahead = True
             while self._ahead:
                 self._pass(now_s)
         for lane, reason, before in self._blocked:
             untold = lane.untold(reason)
             if untold:
+                lane.take(untold[0])
                 detail = self._detail(lane, untold[0], reason, before)
                 for waiting in untold:
                     self._outcome.defer(waiting, reason, detail)
@@ -81,13 +86,15 @@ class Admission:
         self._ahead = False
         self._blocked = []
         head: Reservation | None = None
-        turns, quotas = Turns(self._pool.accounts), QuotaWaits(self._pool, now_s)
-        for lane in self._queue.lanes():
+        lanes = self._queue.lanes()
+        turns, quotas = Turns(self._pool.accounts), QuotaWaits(self._pool, lanes, now_s)
+        for lane in lanes:
             turns.push(lane, lane.first())
         while (turn := turns.pop()) is not None:
             lane, position = turn
             waiting = lane.entries[position][1]
-            if (obstacle := quotas.obstacle(waiting)) is not None:
+            beside = partial(self._fits, waiting, lane, head, now_s)
+            if (obstacle := settle(waiting, lane, quotas, self._pool, beside)) is not None:
                 turns.push(lane, self._wait_for_quota(waiting, lane, position, obstacle, quotas))
             elif head is not None:
                 turns.push(lane, self._go_ahead(waiting, lane, position, head, quotas, now_s))
@@ -98,6 +105,7 @@ class Admission:
                 turns.push(lane, lane.first(position))
             else:
                 head = self._become_head(waiting, lane, now_s)
+                turns.push(lane, lane.first_within(lane.further_s, position + 1) if lane.flexible else None)
         self._reservation = head
 
     def _wait_for_quota(
@@ -111,6 +119,8 @@ class Admission:
             further = lane.first(position + 1) if promised else None
         else:
             further = lane.first_within(obstacle.within_s, position + 1)
+        if further is None and lane.flexible:
+            further = lane.first_within(lane.further_s, position + 1)
         if further is None or obstacle.before is None:
             self._blocked.append((lane, DeferralReason.QUOTA, obstacle.before))
         return further
@@ -124,23 +134,35 @@ class Admission:
             lane.fit.unfit_since = self._pool.growth
         return spots
 
+    def _beside(self, waiting: Waiting, lane: Lane, head: Reservation, now_s: float) -> tuple[Spot, ...] | None:
+        """Places that do not delay the head."""
+        if waiting.duration_s <= head.at_s - now_s:
+            return self._place(lane)
+        if lane.fit.unfit_since == self._pool.growth or lane.fit.unfit_beside is head:
+            return None
+        spots = head.extra.place(lane.demand)
+        if spots is None:
+            lane.fit.unfit_beside = head
+        return spots
+
+    def _fits(self, waiting: Waiting, lane: Lane, head: Reservation | None, now_s: float) -> bool:
+        """Whether it may start now as far as capacity goes."""
+        return (self._place(lane) if head is None else self._beside(waiting, lane, head, now_s)) is not None
+
     def _go_ahead(
         self, waiting: Waiting, lane: Lane, position: int, head: Reservation, quotas: QuotaWaits, now_s: float
     ) -> int | None:
         """Admit a job beside the reservation if it does not delay it; returns the position of the lane's next to look at."""
         window_s = head.at_s - now_s
-        if waiting.duration_s <= window_s:
-            spots = self._place(lane)
-        elif lane.fit.unfit_since == self._pool.growth:
-            spots = None
-        else:
-            spots = head.extra.place(lane.demand) if lane.fit.unfit_beside is not head else None
-            if spots is None:
-                lane.fit.unfit_beside = head
-                shorter = lane.first_within(window_s, position + 1)
-                if shorter is not None:
-                    return shorter
+        spots = self._beside(waiting, lane, head, now_s)
         if spots is None:
+            shorter = None
+            if lane.flexible:
+                shorter = lane.first_within(max(window_s, lane.further_s), position + 1)
+            elif waiting.duration_s > window_s and lane.fit.unfit_since != self._pool.growth:
+                shorter = lane.first_within(window_s, position + 1)
+            if shorter is not None:
+                return shorter
             self._blocked.append((lane, DeferralReason.NO_CAPACITY, None))
             return None
         self._outcome.allocate(waiting, spots, AllocationReason.BACKFILL)

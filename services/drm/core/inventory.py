@@ -118,6 +118,15 @@ class Inventory:
         """CPU, memory and accelerators of all nodes, ready or not."""
         return int(self.cpu.sum()), int(self.memory.sum()), int(self.devices.sum())
 
+    def total_of(self, kind: str, model: str) -> int:
+        """Accelerators of a kind, and of a model if one is named, of all nodes, ready or not."""
+        view = self.view((kind, (model,) if model else ()))
+        return int(np.count_nonzero(view.mask)) * WHOLE
+
+    def models(self, kind: str) -> tuple[str, ...]:
+        """The models of a kind that the site has, sorted."""
+        return tuple(sorted({model for layout in self.distinct_layouts for k, model, _ in layout.devices if k == kind}))
+
     def spots(self, pods: Sequence[PodAssignment]) -> tuple[Spot, ...]:
         """Pods in terms of this inventory; what it does not know is left out."""
         spots: list[Spot] = []

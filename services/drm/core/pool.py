@@ -14,7 +14,6 @@ from services.drm.core.inventory import Inventory, Mask
 from services.drm.core.occupancy import Occupancy
 
 if TYPE_CHECKING:
-    from services.drm.core.queue import Waiting
     from services.drm.model import Demand, Holding
     from services.drm.quotas import SiteQuotas
     from solyx.events import SiteObserved
@@ -39,7 +38,6 @@ class Pool:
         self.occupancy = Occupancy(0, 0)
         self.holdings: dict[str, Holding] = {}  # by job id
         self.preemptible: dict[str, Holding] = {}  # those of them
-        self.quota_heads: dict[int, Waiting] = {}  # by tree: who waits first for its quota; found anew after a restart
         self.look_again_at_s = float("inf")  # something may be decided then that follows from no event
         self._nodes: tuple[Node, ...] = ()
         self._observed_at_s = float("-inf")
@@ -66,7 +64,7 @@ class Pool:
         if self.inventory is None or self._nodes != event.nodes:
             self._nodes, self.inventory = event.nodes, Inventory(event.nodes)
             self._rebuild(self.inventory)
-            self.accounts.set_capacity(self.inventory.totals())
+            self.accounts.set_capacity(self.inventory)
         self._reopen()
 
     def lose_nodes(self, holding: Holding, at_s: float, message: str) -> None:

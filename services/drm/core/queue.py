@@ -13,52 +13,25 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import insort
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from services.drm.core.accounts import amounts_of
+from services.drm.core.accounts import Shares
+from services.drm.core.models import variants_of
 from services.drm.model import demand_of, left_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from services.drm.core.accounts import Account, Accounts
+    from services.drm.core.accounts import Account, Accounts, Amounts
+    from services.drm.core.inventory import Inventory
     from services.drm.core.job import JobState
     from services.drm.model import Demand
     from solyx.events import DeferralReason, JobPlaced
 
 Order: TypeAlias = tuple[int, float, str, int]
 """Priority (negated), submission (Unix time), job id, and a serial number that makes it unique."""
-Turn: TypeAlias = tuple[bool, int, float, float, str, int]
-"""Whether it borrows, priority (negated), weighted dominant share of its tenant, submission, job id, serial number."""
-
-
-class Waiting:
-    """One placement that waits to be admitted."""
-
-    __slots__ = (
-        "account",
-        "alive",
-        "amounts",
-        "demand",
-        "duration_s",
-        "job",
-        "lane",
-        "order",
-        "placed",
-        "preemptible",
-        "start_s",
-    )
-
-    def __init__(self, job: JobState, placed: JobPlaced, serial: int, account: Account) -> None:
-        spec = placed.spec
-        self.account, self.preemptible = account, spec.preemptible
-        self.job, self.placed, self.demand = job, placed, demand_of(spec)
-        self.amounts = amounts_of(self.demand)
-        self.order: Order = (-spec.priority, placed.submitted_at.timestamp(), placed.job_id, serial)
-        self.start_s = placed.start_at.timestamp()
-        self.duration_s = left_s(spec, placed.progress_s)
-        self.lane: Lane | None = None  # None: its start time has not come
-        self.alive = True  # False: admitted or taken back; queues drop it when they come across it
+Turn: TypeAlias = tuple[bool, int, Shares, float, str, int]
+"""Whether it borrows, priority (negated), weighted dominant shares of its tenant, submission, job id, serial number."""
 
 
 class Fit:
@@ -71,17 +44,79 @@ class Fit:
         self.unfit_beside: object = None  # beside this reservation
 
 
+class Variant(NamedTuple):
+    """A demand as one choice of models makes it, and what it counts against quotas."""
+
+    demand: Demand
+    amounts: Amounts
+    fit: Fit
+
+
+class Waiting:
+    """One placement that waits to be admitted."""
+
+    __slots__ = (
+        "account",
+        "alive",
+        "amounts",
+        "asked",
+        "demand",
+        "duration_s",
+        "job",
+        "lane",
+        "order",
+        "placed",
+        "preemptible",
+        "start_s",
+    )
+
+    def __init__(self, job: JobState, placed: JobPlaced, serial: int, account: Account, asked: Variant) -> None:
+        spec = placed.spec
+        self.account, self.preemptible = account, spec.preemptible
+        self.job, self.placed, self.asked = job, placed, asked.demand
+        self.demand, self.amounts = asked.demand, asked.amounts  # of the models that it is to get; see ``models.py``
+        self.order: Order = (-spec.priority, placed.submitted_at.timestamp(), placed.job_id, serial)
+        self.start_s = placed.start_at.timestamp()
+        self.duration_s = left_s(spec, placed.progress_s)
+        self.lane: Lane | None = None  # None: its start time has not come
+        self.alive = True  # False: admitted or taken back; queues drop it when they come across it
+
+    def was_told(self, reason: DeferralReason) -> bool:
+        """Whether it was published that it waits for this."""
+        return self.placed.revision == self.job.deferred_revision and reason in self.job.deferred
+
+
 class Lane:
     """Waiting jobs of one account and demand, whose estimates are within a factor of two."""
 
-    def __init__(self, first: Waiting, fit: Fit) -> None:
-        self.account, self.demand, self.fit = first.account, first.demand, fit
+    def __init__(self, first: Waiting, variants: tuple[Variant, ...]) -> None:
+        self.account, self.asked = first.account, first.asked
+        self.further_s = -math.inf  # of a flexible lane: how short the next must be to do better than the last
+        self.set_variants(variants)
         self.entries: list[tuple[Order, Waiting]] = []
         self.arrived: list[Waiting] = []  # in order of arrival: who has been told why it waits
         self.told: dict[DeferralReason, int] = {}  # how far into ``arrived``
         self.alive = 0
         self.start = 0
         self.shortest_s = math.inf  # at most the shortest estimate of those that wait
+
+    def set_variants(self, variants: tuple[Variant, ...]) -> None:
+        """The choices of models that its jobs have at the site."""
+        self.variants = variants
+        self.flexible = variants[0].demand is not self.asked
+        self.demand, self._amounts, self.fit = variants[0]
+
+    def take(self, waiting: Waiting, variant: Variant | None = None) -> None:
+        """A job of it is to get these models; those that the last one was to get if none are given."""
+        if variant is not None:
+            self.demand, self._amounts, self.fit = variant
+        waiting.demand, waiting.amounts = self.demand, self._amounts
+
+    def borrows(self, accounts: Accounts) -> bool:
+        """Whether its next job would hold more than is guaranteed to its tenant, whatever models it got."""
+        if not self.flexible:
+            return accounts.borrows(self.account, self._amounts)
+        return all(accounts.borrows(self.account, variant.amounts) for variant in self.variants)
 
     def first(self, position: int = 0) -> int | None:
         """The position of the first that still waits, from ``position`` on."""
@@ -134,6 +169,7 @@ class Queue:
     def __init__(self, accounts: Accounts) -> None:
         self.version = 0
         self._accounts = accounts
+        self._inventory: Inventory | None = None
         self._fits: dict[Demand, Fit] = {}
         self.length = 0  # waiting for admission; those before their start time are not counted
         self._serial = 0
@@ -144,7 +180,8 @@ class Queue:
     def add(self, job: JobState, placed: JobPlaced) -> Waiting:
         """Wait for the start time first."""
         self._serial += 1
-        waiting = Waiting(job, placed, self._serial, self._accounts.of(placed.tenant))
+        demand = demand_of(placed.spec)
+        waiting = Waiting(job, placed, self._serial, self._accounts.of(placed.tenant), self._variant(demand))
         heapq.heappush(self._starts, (waiting.start_s, self._serial, waiting))
         return waiting
 
@@ -157,15 +194,29 @@ class Queue:
                 continue
             account = waiting.account
             firm = bool(account.parent) and not waiting.preemptible  # quotas treat them differently
-            key = (account.name, waiting.demand, firm, math.frexp(waiting.duration_s)[1])
+            key = (account.name, waiting.asked, firm, math.frexp(waiting.duration_s)[1])
             lane = self._lanes.get(key)
             if lane is None:
-                fit = self._fits.setdefault(waiting.demand, Fit())
-                lane = self._lanes[key] = Lane(waiting, fit)
+                lane = self._lanes[key] = Lane(waiting, self._variants(account, waiting.asked))
             lane.add(waiting)
             waiting.lane = lane
             self.length += 1
             self.version += 1
+
+    def know(self, inventory: Inventory) -> None:
+        """The models that the site has are what jobs may choose from."""
+        if inventory is not self._inventory:
+            self._inventory = inventory
+            for lane in self._lanes.values():
+                lane.set_variants(self._variants(lane.account, lane.asked))
+
+    def _variants(self, account: Account, asked: Demand) -> tuple[Variant, ...]:
+        inventory = self._inventory
+        demands = variants_of(asked, self._accounts, account, inventory) if inventory is not None else (asked,)
+        return tuple(self._variant(demand) for demand in demands)
+
+    def _variant(self, demand: Demand) -> Variant:
+        return Variant(demand, self._accounts.amounts(demand), self._fits.setdefault(demand, Fit()))
 
     def is_due(self, now_s: float) -> bool:
         """Whether somebody's start time has come."""
@@ -191,7 +242,7 @@ class Queue:
         for key in empty:
             del self._lanes[key]
         if len(self._fits) > 2 * len(self._lanes) + 64:
-            self._fits = {lane.demand: lane.fit for lane in self._lanes.values()}
+            self._fits = {variant.demand: variant.fit for lane in self._lanes.values() for variant in lane.variants}
         for lane in self._lanes.values():
             lane.tidy()
         return self._lanes.values()
@@ -218,9 +269,9 @@ class Turns:
         line = self._lines.get(id(lane.account))
         if line is None:
             line = self._lines[id(lane.account)] = _Line()
-        order, waiting = lane.entries[position]
-        borrows = self._accounts.borrows(lane.account, waiting.amounts)
-        heapq.heappush(line.borrowing if borrows else line.within, (order, position, lane))
+        heapq.heappush(
+            line.borrowing if lane.borrows(self._accounts) else line.within, (lane.entries[position][0], position, lane)
+        )
         self._line_up(line)
 
     def pop(self) -> tuple[Lane, int] | None:
@@ -249,9 +300,8 @@ class Turns:
         """The turn of a tenant's next job, as things are."""
         while line.within:
             _, position, lane = line.within[0]
-            waiting = lane.entries[position][1]
-            if not self._accounts.borrows(lane.account, waiting.amounts):
-                return turn_of(self._accounts, waiting)
+            if not lane.borrows(self._accounts):
+                return turn_of(self._accounts, lane.entries[position][1])
             heapq.heappush(line.borrowing, heapq.heappop(line.within))
         if not line.borrowing:
             return None
@@ -273,5 +323,5 @@ class _Line:
 def turn_of(accounts: Accounts, waiting: Waiting) -> Turn:
     """When it is this job's turn, as things are; the lowest is first."""
     priority, submitted_s, job_id, serial = waiting.order
-    account = waiting.account
-    return accounts.borrows(account, waiting.amounts), priority, accounts.share(account), submitted_s, job_id, serial
+    assert waiting.lane is not None
+    return waiting.lane.borrows(accounts), priority, accounts.share(waiting.account), submitted_s, job_id, serial

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from services.drm.core.accounts import amounts_of
 from services.drm.model import IMMINENT
 
 if TYPE_CHECKING:
@@ -226,7 +225,7 @@ class Search:
     def _change(self, holding: Holding, sign: int) -> None:
         account = self._accounts.of(holding.tenant)
         if account.tree is self._account.tree:
-            self._use.add(account, amounts_of(holding.demand), sign, firm=False)
+            self._use.add(account, holding.amounts, sign, firm=False)
         if sign < 0:
             self._room.give(holding.demand, holding.spots)
         else:

@@ -7,25 +7,28 @@ The simple algorithm, for a job whose quota does not let it start, in its turn:
    later borrows in its tree of cohorts, and nobody later of its tenant starts.
 3. Else it gets a reservation as in ``reservation.py``, of quota: the first estimated end after which it may start. Others
    of its tenant, and, for the first such job of a tree, all borrowers, start only if they end by then or fit beside it.
-4. The first of a tree stays that until it has started or leaves, or one of higher priority waits; after it comes the oldest. Whose turn it is changes with every
-   end; a job that is larger than what the fair share of the others leaves would otherwise never be first for long enough.
+4. The first of a tree is the oldest of the highest priority that was told that it waits for quota: that is published, so it is the
+   same after a restart. Where nobody was, it is the first such job of the pass. Whose turn it is changes with every end; a job that
+   is larger than what the fair share of the others leaves would otherwise never be first for long enough.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from services.drm.core.accounts import Use, amounts_of
+from services.drm.core.accounts import Use
+from services.drm.core.models import prefer
 from services.drm.core.victims import REACTION_S, Candidates, Search, is_ending, when_ended
 from services.drm.model import IMMINENT
+from solyx.events import DeferralReason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from services.drm.core.accounts import Account, Accounts, Tree
     from services.drm.core.capacity import Capacity
     from services.drm.core.pool import Pool
-    from services.drm.core.queue import Waiting
+    from services.drm.core.queue import Lane, Waiting
     from services.drm.model import Holding, Spot
 
 NEVER = float("-inf")
@@ -74,7 +77,7 @@ class Hold:
             if after.admits(head.account, head.amounts, preemptible=head.preemptible):
                 break
             account = self._accounts.of(holding.tenant)
-            after.add(account, amounts_of(holding.demand), -1, firm=not holding.preemptible)
+            after.add(account, holding.amounts, -1, firm=not holding.preemptible)
             self._at_s = holding.end_s
         after.add(head.account, head.amounts, 1, firm=not head.preemptible)
 
@@ -82,8 +85,13 @@ class Hold:
 class QuotaWaits:
     """What one pass has to remember of those that wait for quota."""
 
-    def __init__(self, pool: Pool, now_s: float) -> None:
+    def __init__(self, pool: Pool, lanes: Collection[Lane], now_s: float) -> None:
         self._pool, self._accounts, self._now_s = pool, pool.accounts, now_s
+        self._lanes: dict[int, list[Lane]] = {}  # by tree
+        for lane in lanes:
+            if lane.account.tree.governed:
+                self._lanes.setdefault(id(lane.account.tree), []).append(lane)
+        self._looked: set[int] = set()  # trees whose first is known, if there is any
         self._by_account: dict[int, Hold] = {}
         self._by_tree: dict[int, Hold] = {}
         self._behind: dict[int, Waiting] = {}  # by tree: whom the first of it kept waiting, and who comes after it
@@ -116,16 +124,32 @@ class QuotaWaits:
 
     def _first_of(self, tree: Tree) -> Hold | None:
         """The hold of whoever waits first for quota of the tree."""
-        hold = self._by_tree.get(id(tree))
-        if hold is None and (head := self._pool.quota_heads.get(id(tree))) is not None and head.alive:
-            hold = self._by_tree[id(tree)] = Hold(head, self._accounts)
-        return hold
+        if id(tree) not in self._looked:
+            self._looked.add(id(tree))
+            head = self._oldest_told(tree)
+            if head is not None:
+                self._by_tree[id(tree)] = Hold(head, self._accounts)
+        return self._by_tree.get(id(tree))
+
+    def _oldest_told(self, tree: Tree) -> Waiting | None:
+        """Of those who were told that they wait for its quota, the oldest of the highest priority that only others keep from it."""
+        oldest: Waiting | None = None
+        for lane in self._lanes.get(id(tree), ()):
+            position = lane.first()
+            if position is None:
+                continue
+            order, waiting = lane.entries[position]
+            if (oldest is None or order < oldest.order) and waiting.was_told(DeferralReason.QUOTA):
+                prefer(waiting, lane, self._pool)
+                by_itself = _is_hopeless(waiting) or self._limited_by_itself(waiting)
+                if not by_itself and self._pool.could_hold(waiting.demand):
+                    oldest = waiting
+        return oldest
 
     def _become_first(self, tree: Tree, hold: Hold) -> None:
         first = self._first_of(tree)
         if first is None or first.head is hold.head or hold.head.order[0] < first.head.order[0]:
             self._by_tree[id(tree)] = hold
-            self._pool.quota_heads[id(tree)] = hold.head
         else:
             self._remember(tree, hold.head)
 
@@ -142,7 +166,7 @@ class QuotaWaits:
     def wait(self, waiting: Waiting) -> tuple[bool, list[Holding]]:
         """Its quota does not let it start: whether room is promised to it, and who has to stop for that."""
         account, tree = waiting.account, waiting.account.tree
-        if is_hopeless(waiting):
+        if _is_hopeless(waiting):
             return False, []
         hold = Hold(waiting, self._accounts)
         pending = self._pending_use(tree)
@@ -181,6 +205,7 @@ class QuotaWaits:
         first = self._by_tree.get(id(tree))
         if first is not None and first.head is waiting:
             del self._by_tree[id(tree)]
+            self._looked.discard(id(tree))
             after = self._behind.pop(id(tree), None)
             if after is not None and after.alive:
                 self._become_first(tree, Hold(after, self._accounts))
@@ -208,7 +233,7 @@ class QuotaWaits:
 
     def _release(self, use: Use, holding: Holding) -> None:
         account = self._accounts.of(holding.tenant)
-        use.add(account, amounts_of(holding.demand), -1, firm=not holding.preemptible)
+        use.add(account, holding.amounts, -1, firm=not holding.preemptible)
 
     def _limited_by_itself(self, waiting: Waiting) -> bool:
         """Whether it is the account's own limit that is too small, whatever the others of the tree hold."""
@@ -224,15 +249,8 @@ class QuotaWaits:
         )
 
 
-def is_hopeless(waiting: Waiting) -> bool:
-    """Whether its quota would be too small even if nobody held anything."""
-    account = waiting.account
-    firm = not waiting.preemptible and account.parent is not None and account.reclaim != "never"
-    return any(
-        waiting.amounts[r] > (min(account.most[r], account.guaranteed[r]) if firm else account.most[r])
-        for r in account.tree.governed
-        if waiting.amounts[r]
-    )
+def _is_hopeless(waiting: Waiting) -> bool:
+    return waiting.account.never_holds(waiting.amounts, preemptible=waiting.preemptible)
 
 
 def quota_words(accounts: Accounts, waiting: Waiting) -> str:
@@ -249,8 +267,13 @@ def quota_words(accounts: Accounts, waiting: Waiting) -> str:
 _UNITS = ((1000, "CPU"), (2**30, "GiB"), (1000, "GPU"))
 
 
+def _unit(account: Account, resource: int) -> tuple[int, str]:
+    """How many of the resource's amounts people call one, and of what."""
+    return _UNITS[resource] if resource < len(_UNITS) else (1000, account.tree.resources[resource])
+
+
 def _short_words(account: Account, use: Use, waiting: Waiting, resource: int) -> str:
-    size, unit = _UNITS[resource]
+    size, unit = _unit(account, resource)
     tenant, asked = waiting.placed.tenant, f"{waiting.amounts[resource] / size:g}"
     held, guaranteed = use.used[account.index][resource] / size, account.guaranteed[resource] / size
     if account.parent is None:
@@ -264,7 +287,7 @@ def _short_words(account: Account, use: Use, waiting: Waiting, resource: int) ->
 
 
 def _firm_words(account: Account, use: Use, waiting: Waiting, resource: int) -> str:
-    size, unit = _UNITS[resource]
+    size, unit = _unit(account, resource)
     return (
         f"{waiting.placed.tenant} asks for {waiting.amounts[resource] / size:g} {unit} for a job that is not preemptible and holds "
         f"{use.firm[account.index][resource] / size:g} in such jobs, of {account.guaranteed[resource] / size:g} guaranteed to it; "
