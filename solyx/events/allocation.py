@@ -78,6 +78,9 @@ class AllocationDeferred(WorkloadEvent, frozen=True, kw_only=True):
     TOPIC: ClassVar[str] = "allocations"
 
     reason: DeferralReason
+    told: tuple[
+        DeferralReason, ...
+    ] = ()  # for which it was deferred before, under this revision: the topic keeps the last record
     detail: str = ""  # which figure must change, in words
     decided_at: Time
 

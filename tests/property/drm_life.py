@@ -47,10 +47,34 @@ COHORTS = Quotas(
         ),
     }
 )
-documents = st.sampled_from([LIMITS, COHORTS])
+MODELS = Quotas(
+    tenants={"guests": Quota(devices_milli={"gpu/T4": 500, "gpu": 3000})},
+    cohorts={
+        "top": Cohort(cpu_milli=30000),
+        "labs": Cohort(
+            parent="top",
+            weight=2,
+            devices_milli={"gpu/A100": 1000},
+            tenants={"lab": Quota(devices_milli={"gpu/A100": Share(guaranteed=1000, borrow=1000), "gpu/T4": 1000})},
+        ),
+        "rest": Cohort(
+            parent="top", tenants={"small": Quota(devices_milli={"gpu/A100": Share(guaranteed=2000, lend=1000)})}
+        ),
+    },
+)
+documents = st.sampled_from([LIMITS, COHORTS, MODELS])
 
 devices = st.sampled_from(
-    [(), (), (gpu(0.3),), (gpu(0.5, models=("T4",)),), (gpu(),), (gpu(count=2),), (gpu(models=("A100",)), gpu(0.5))]
+    [
+        (),
+        (),
+        (gpu(0.3),),
+        (gpu(0.5, models=("T4",)),),
+        (gpu(),),
+        (gpu(count=2),),
+        (gpu(models=("A100",)), gpu(0.5)),
+        (gpu(models=("A100", "T4")),),
+    ]
 )
 specs = st.builds(
     job_spec,

@@ -1,6 +1,7 @@
 """The simple algorithm that the fast admission of the DRM is equal to."""
 
 from services.drm.core.capacity import Capacity
+from services.drm.core.models import settle
 from services.drm.core.queue import turn_of
 from services.drm.core.reservation import reserve
 from services.drm.core.victims import choose_victims
@@ -19,28 +20,27 @@ class SimpleAdmission:
         ahead = True
         while ahead:
             ahead, head, reasons = False, None, {}
+            self.queue.know(self.pool.inventory)
             quotas = QuotaWaits(self.pool, self.queue.lanes(), now_s)
             waiting = [job for lane in self.queue.lanes() for _, job in lane.entries if job.alive]
             while waiting:
                 job = min(waiting, key=lambda job: turn_of(self.pool.accounts, job))
                 waiting.remove(job)
-                demand = job.demand
-                if obstacle := quotas.obstacle(job):
+                if obstacle := settle(job, job.lane, quotas, self.pool, lambda j=job, h=head: self.fits(j, h, now_s)):
                     reasons[job] = DeferralReason.QUOTA
                     if obstacle.before is None:
                         for victim in quotas.wait(job)[1]:
                             self.outcome.preempt(victim)
                 elif head is not None:
-                    short = job.duration_s <= head.at_s - now_s
-                    spots = (self.pool.free if short else self.pool.free.limited_by(head.extra)).place(demand)
+                    spots = self.beside(job, head, now_s)
                     if spots is None:
                         reasons[job] = DeferralReason.NO_CAPACITY
                         continue
                     self.outcome.allocate(job, spots, AllocationReason.BACKFILL)
                     quotas.took(job, spots)
-                    head.took(demand, spots, until_s=now_s + job.duration_s)
+                    head.took(job.demand, spots, until_s=now_s + job.duration_s)
                     ahead = True
-                elif spots := self.pool.free.place(demand):
+                elif spots := self.pool.free.place(job.demand):
                     reason = AllocationReason.BACKFILL if quotas.goes_ahead(job) else AllocationReason.FITS
                     self.outcome.allocate(job, spots, reason)
                     quotas.took(job, spots)
@@ -48,6 +48,13 @@ class SimpleAdmission:
                     head, reasons[job] = self.become_head(job, now_s)
         for job, reason in reasons.items():
             self.outcome.defer(job, reason, "")
+
+    def beside(self, job, head, now_s):
+        short = job.duration_s <= head.at_s - now_s
+        return (self.pool.free if short else self.pool.free.limited_by(head.extra)).place(job.demand)
+
+    def fits(self, job, head, now_s):
+        return (self.pool.free.place(job.demand) if head is None else self.beside(job, head, now_s)) is not None
 
     def become_head(self, job, now_s):
         inventory, is_open = self.pool.inventory, self.pool.free.open

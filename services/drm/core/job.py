@@ -29,7 +29,7 @@ class JobState:
         "end_status",
         "ended",
         "finished",
-        "grace_s",
+        "grace",
         "holding",
         "job_id",
         "never_held",
@@ -48,7 +48,7 @@ class JobState:
 
     def __init__(self, job_id: str, tenant: str) -> None:
         self.job_id, self.tenant = job_id, tenant
-        self.grace_s = 0.0  # of its spec: from being told to stop to being killed
+        self.grace: tuple[int, float] = (0, 0.0)  # revision, and of its spec: from being told to stop to being killed
         self.placed_revision = 0
         self.placed: JobPlaced | None = (
             None  # of that revision, while it may still be admitted; its spec is the largest part
@@ -75,14 +75,14 @@ class JobState:
 
     def on_placed(self, event: JobPlaced) -> None:
         """The CMO put the job here."""
-        self.grace_s = event.spec.grace_period_s
+        self._learn_grace(event)
         if event.revision > self.placed_revision:
             self.placed_revision, self.placed = event.revision, event
             self._drop_placement()
 
     def on_withdrawn(self, event: PlacementWithdrawn) -> None:
         """The CMO took a placement back."""
-        self.grace_s = event.spec.grace_period_s
+        self._learn_grace(event)
         self.withdrawn = max(self.withdrawn, event.revision)
         if event.revision > self.released:
             self.to_withdraw |= {event.revision}
@@ -95,18 +95,21 @@ class JobState:
 
     def on_allocated(self, event: JobAllocated) -> None:
         """An own decision, read back."""
-        self.grace_s = event.spec.grace_period_s
+        self._learn_grace(event)
         if event.revision > self.allocated:
             self.allocated = event.revision
             self.holding = Holding(event)
             self._drop_placement()
 
+    def _learn_grace(self, event: JobPlaced | PlacementWithdrawn | JobAllocated) -> None:
+        self.grace = max(self.grace, (event.revision, event.spec.grace_period_s))
+
     def on_deferred(self, event: AllocationDeferred) -> None:
-        """An own decision, read back."""
+        """An own decision, read back. Of several the topic may have kept the last, which repeats the reasons of the others."""
         if event.revision > self.deferred_revision:
             self.deferred_revision, self.deferred = event.revision, frozenset()
         if event.revision == self.deferred_revision:
-            self.deferred |= {event.reason}
+            self.deferred |= {event.reason, *event.told}
 
     def on_released(self, event: AllocationReleased) -> None:
         """An own decision, read back."""
@@ -204,14 +207,15 @@ class JobState:
         self.waiting = None
         self._drop_placement()
 
-    def note_deferral(self, revision: int, reason: DeferralReason) -> bool:
-        """A wait was explained; False when it had been before."""
+    def note_deferral(self, revision: int, reason: DeferralReason) -> tuple[DeferralReason, ...] | None:
+        """A wait is explained: for which reasons it was before; None if for this one."""
         if revision != self.deferred_revision:
             self.deferred_revision, self.deferred = revision, frozenset()
         if reason in self.deferred:
-            return False
+            return None
+        told = tuple(sorted(self.deferred))
         self.deferred |= {reason}
-        return True
+        return told
 
     @property
     def latest_revision(self) -> int:

@@ -171,7 +171,7 @@ class SiteState:
                 site=self._name,
                 revision=revision,
                 reason=reason,
-                grace_s=job.grace_s if reason in _STOPS else 0.0,
+                grace_s=job.grace[1] if reason in _STOPS else 0.0,
                 decided_at=self._now,
             )
         )
@@ -217,7 +217,8 @@ class SiteState:
     def defer(self, waiting: Waiting, reason: DeferralReason, detail: str) -> None:
         """It waits; said once for each reason."""
         placed = waiting.placed
-        if waiting.job.note_deferral(placed.revision, reason):
+        told = waiting.job.note_deferral(placed.revision, reason)
+        if told is not None:
             self._decisions.append(
                 AllocationDeferred(
                     job_id=placed.job_id,
@@ -225,6 +226,7 @@ class SiteState:
                     site=self._name,
                     revision=placed.revision,
                     reason=reason,
+                    told=told,
                     detail=detail,
                     decided_at=self._now,
                 )

@@ -91,7 +91,6 @@ class QuotaWaits:
         for lane in lanes:
             if lane.account.tree.governed:
                 self._lanes.setdefault(id(lane.account.tree), []).append(lane)
-        self._looked: set[int] = set()  # trees whose first is known, if there is any
         self._by_account: dict[int, Hold] = {}
         self._by_tree: dict[int, Hold] = {}
         self._behind: dict[int, Waiting] = {}  # by tree: whom the first of it kept waiting, and who comes after it
@@ -100,6 +99,8 @@ class QuotaWaits:
         self._pending: dict[int, Use] = {}
         self._room: Capacity | None = None
         self._candidates: dict[int, Candidates] = {}  # by tree
+        for mine in self._lanes.values():
+            self._find_first(mine[0].account.tree)
 
     def obstacle(self, waiting: Waiting) -> Obstacle | None:
         """What keeps it waiting, if anything does."""
@@ -111,7 +112,7 @@ class QuotaWaits:
         if not use.admits(account, waiting.amounts, preemptible=waiting.preemptible):
             return Obstacle(None)
         holds = [self._by_account.get(id(account))]
-        first = self._first_of(tree)
+        first = self._by_tree.get(id(tree))
         if (first is not None or id(tree) in self._returning) and not use.within(account, waiting.amounts):
             goes_first = first is None or first.head is waiting or waiting.order[0] < first.head.order[0]
             holds += [None if goes_first else first, self._returning.get(id(tree))]
@@ -122,14 +123,10 @@ class QuotaWaits:
             self._remember(tree, waiting)
         return Obstacle(binding[0].head, min(hold.within_s(self._now_s) for hold in binding))
 
-    def _first_of(self, tree: Tree) -> Hold | None:
-        """The hold of whoever waits first for quota of the tree."""
-        if id(tree) not in self._looked:
-            self._looked.add(id(tree))
-            head = self._oldest_told(tree)
-            if head is not None:
-                self._by_tree[id(tree)] = Hold(head, self._accounts)
-        return self._by_tree.get(id(tree))
+    def _find_first(self, tree: Tree) -> None:
+        head = self._oldest_told(tree)
+        if head is not None:
+            self._by_tree[id(tree)] = Hold(head, self._accounts)
 
     def _oldest_told(self, tree: Tree) -> Waiting | None:
         """Of those who were told that they wait for its quota, the oldest of the highest priority that only others keep from it."""
@@ -147,7 +144,7 @@ class QuotaWaits:
         return oldest
 
     def _become_first(self, tree: Tree, hold: Hold) -> None:
-        first = self._first_of(tree)
+        first = self._by_tree.get(id(tree))
         if first is None or first.head is hold.head or hold.head.order[0] < first.head.order[0]:
             self._by_tree[id(tree)] = hold
         else:
@@ -205,7 +202,7 @@ class QuotaWaits:
         first = self._by_tree.get(id(tree))
         if first is not None and first.head is waiting:
             del self._by_tree[id(tree)]
-            self._looked.discard(id(tree))
+            self._find_first(tree)
             after = self._behind.pop(id(tree), None)
             if after is not None and after.alive:
                 self._become_first(tree, Hold(after, self._accounts))
@@ -254,7 +251,18 @@ def _is_hopeless(waiting: Waiting) -> bool:
 
 
 def quota_words(accounts: Accounts, waiting: Waiting) -> str:
-    """Which figure of its quota must change."""
+    """Which figure of its quota must change; of a job that takes several models, for each of them."""
+    lane = waiting.lane
+    if lane is None or not lane.flexible:
+        return _words(accounts, waiting)
+    texts: dict[str, None] = {}
+    for variant in lane.variants:
+        lane.take(waiting, variant)
+        texts[_words(accounts, waiting)] = None
+    return "; or: ".join(text for text in texts if text)
+
+
+def _words(accounts: Accounts, waiting: Waiting) -> str:
     account = waiting.account
     use = accounts.use(account)
     firm = None if waiting.preemptible else use.too_firm(account, waiting.amounts)

@@ -1,10 +1,11 @@
 """A site around the DRM's core: builders, and an actuator's view that keeps its own books and objects to every wrong decision."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from services.drm.core import DrmCore
-from services.drm.quotas import RESOURCES, Quota, Quotas, Share
+from services.drm.quotas import RESOURCES, Cohort, Figure, Quota, Quotas, Share
 from solyx.events import (
     AllocationDeferred,
     AllocationReleased,
@@ -269,14 +270,25 @@ class World:
         assert quota.gpu_milli is None or gpus <= quota.gpu_milli, "GPU quota exceeded"
 
         self._check_cohorts()
+        self._check_devices(event.tenant, mine)
+
+    def _check_devices(self, tenant: str, mine: list[JobAllocated]) -> None:
+        """What a tenant outside all cohorts really holds of each kind and model is in its quota."""
+        held = devices_held(mine)
+        for name, limit in self.quotas.get(tenant, Quota()).devices_milli.items():
+            assert isinstance(limit, int)
+            assert held[name] <= limit, f"{tenant}: {name} {held[name]} of {limit}"
 
     def _check_cohorts(self) -> None:
         """Every tenant and cohort keeps its limits, and jobs that must not be stopped stay in what is guaranteed."""
-        for resource in RESOURCES:
+        for resource in self.document.resources():
             held: Counter[str] = Counter()
             firm: Counter[str] = Counter()
             for allocation in self.running.values():
-                amount = getattr(allocation.spec.resources, resource) * allocation.spec.parallelism
+                if resource in RESOURCES:
+                    amount = getattr(allocation.spec.resources, resource) * allocation.spec.parallelism
+                else:
+                    amount = devices_held([allocation])[resource]
                 held[allocation.tenant] += amount
                 firm[allocation.tenant] += amount * (not allocation.spec.preemptible)
             for name, cohort in self.document.cohorts.items():
@@ -289,25 +301,25 @@ class World:
     def _named(self, name: str, resource: str) -> bool:
         """Whether anybody in the cohort names the resource."""
         cohort = self.document.cohorts[name]
-        return any(getattr(quota, resource) is not None for quota in (cohort, *cohort.tenants.values())) or any(
+        return any(figure_of(quota, resource) is not None for quota in (cohort, *cohort.tenants.values())) or any(
             self._named(child, resource) for child, c in self.document.cohorts.items() if c.parent == name
         )
 
     def _check_cohort(self, name: str, resource: str, held: Counter[str], firm: Counter[str]) -> tuple[int, int]:
         """What the cohort has and uses, its members' own shares that they do not lend left out."""
-        cohort, figure = self.document.cohorts[name], getattr(self.document.cohorts[name], resource)
+        cohort, figure = self.document.cohorts[name], figure_of(self.document.cohorts[name], resource)
         own = figure if isinstance(figure, Share) else Share(guaranteed=figure or 0)
         total, used = own.guaranteed, 0
         members: list[tuple[str, Share, int, int]] = []
         for tenant, quota in cohort.tenants.items():
-            figure = getattr(quota, resource)
+            figure = figure_of(quota, resource)
             share = figure if isinstance(figure, Share) else Share(guaranteed=figure or 0)
             members.append((tenant, share, share.guaranteed, held[tenant]))
             if cohort.reclaim != "never" and self._named(name, resource):
                 assert firm[tenant] <= share.guaranteed, f"{tenant}: what must not be stopped is borrowed"
         for child, its in self.document.cohorts.items():
             if its.parent == name:
-                figure = getattr(its, resource)
+                figure = figure_of(its, resource)
                 share = figure if isinstance(figure, Share) else Share(guaranteed=figure or 0)
                 members.append((child, share, *self._check_cohort(child, resource, held, firm)))
         for member, share, has, uses in members:
@@ -345,6 +357,21 @@ class World:
     def end(self, job_id: str, status: str = "succeeded", **more: object) -> None:
         """The actuator reports the end of what runs."""
         self.tell(reported(self.running[job_id], status, seconds=self.seconds, **more))  # pyright: ignore[reportArgumentType]
+
+
+def figure_of(quota: Quota | Cohort, resource: str) -> Figure:
+    return getattr(quota, resource) if resource in RESOURCES else quota.devices_milli.get(resource)
+
+
+def devices_held(running: Iterable[JobAllocated]) -> Counter[str]:
+    """Thousandths of each kind, and of each kind and model, as they were really assigned."""
+    held: Counter[str] = Counter()
+    for allocation in running:
+        for pod in allocation.pods:
+            for device in pod.devices:
+                held[device.kind] += device.share_milli
+                held[f"{device.kind}/{device.model}"] += device.share_milli
+    return held
 
 
 def allocations(decisions: list[Event]) -> dict[str, JobAllocated]:
