@@ -55,7 +55,7 @@ def _choices(request: DeviceRequest, governed: tuple[str, ...], inventory: Inven
     if not governed:
         return [request]
     models = request.models or inventory.models(request.kind)
-    groups = [(model,) for model in models if model in governed]
+    groups: list[tuple[str, ...]] = [(model,) for model in models if model in governed]
     others = tuple(model for model in models if model not in governed)
     if others:
         groups.append(others)

@@ -23,7 +23,7 @@ from services.drm.model import IMMINENT
 from solyx.events import DeferralReason
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterable, Sequence
 
     from services.drm.core.accounts import Account, Accounts, Tree
     from services.drm.core.capacity import Capacity
@@ -85,7 +85,7 @@ class Hold:
 class QuotaWaits:
     """What one pass has to remember of those that wait for quota."""
 
-    def __init__(self, pool: Pool, lanes: Collection[Lane], now_s: float) -> None:
+    def __init__(self, pool: Pool, lanes: Iterable[Lane], now_s: float) -> None:
         self._pool, self._accounts, self._now_s = pool, pool.accounts, now_s
         self._lanes: dict[int, list[Lane]] = {}  # by tree
         for lane in lanes:
