@@ -12,7 +12,7 @@ from solyx.events import DeferralCause
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from solyx.events import Alternative, CostBreakdown, FinishReason, PlacementReason
+    from solyx.events import Alternative, CostBreakdown, FinishReason, JobSpec, PlacementReason, Victim
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +32,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     replan_jobs: int = 200  # placements that are looked at again in one decision
     settle_s: float = 0.0  # no job is refused for what the sites lack until no new site appeared for this long
 
+    def delay_of(self, spec: JobSpec) -> float:
+        """EUR for each hour that this job waits."""
+        own = spec.weights.delay_eur_per_h
+        return self.delay_eur_per_job_h if own is None else own
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
@@ -45,7 +50,8 @@ class Choice:
     bound_by: str
     stretches: tuple[tuple[float, float], ...]  # when it is expected to run: start and duration, s
     total_eur: float  # of what lies ahead, in the measure by which plans are compared
-    queued: bool = False  # no site has room: it waits where the load is least
+    queued: bool = False  # no site has room: it waits where the load is least, or where others make room
+    victims: tuple[Victim, ...] = ()  # who makes room for it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import floor
+from math import floor, inf
 from typing import TYPE_CHECKING
 
 from services.cmo.core.ledger import SLOT_S, Demand
 from services.cmo.core.timers import Due
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from services.cmo.core.accounts import Accounts
     from services.cmo.core.jobs import Job
@@ -40,7 +40,8 @@ class ExpectedUse:
     ) -> None:
         self._policy, self._sites, self._ledger, self._placer, self._timers = policy, sites, ledger, placer, timers
         self._accounts = accounts
-        self._at_site: dict[str, set[str]] = {}
+        self._at_site: dict[str, dict[int, set[str]]] = {}  # by priority
+        self._rank: dict[str, tuple[str, int]] = {}  # site and priority of each
 
     @property
     def stuck_s(self) -> float:
@@ -49,15 +50,24 @@ class ExpectedUse:
 
     def at_site(self, name: str) -> list[str]:
         """Live placements there."""
-        return sorted(self._at_site.get(name, ()))
+        return sorted(job_id for jobs in self._at_site.get(name, {}).values() for job_id in jobs)
 
     def everywhere(self) -> Iterable[str]:
         """All live placements."""
-        return (job_id for jobs in self._at_site.values() for job_id in jobs)
+        return iter(self._rank)
+
+    def lowest_priority(self) -> float:
+        """Of all live placements; infinite when there is none."""
+        return min((priority for ranks in self._at_site.values() for priority in ranks), default=inf)
+
+    def below(self, name: str, priority: int) -> Iterator[str]:
+        """Live placements there of a lower priority, the lowest first."""
+        ranks = self._at_site.get(name, {})
+        return (job_id for rank in sorted(ranks) if rank < priority for job_id in sorted(ranks[rank]))
 
     def write_down(self, job: Job, spec: JobSpec, now_s: float, stretches: tuple[Stretch, ...] = ()) -> None:
         """Commit the run of the live placement, and arm its timers. Without stretches: in one piece from its start."""
-        self._at_site.setdefault(job.site, set()).add(job.job_id)
+        self._stand(job.job_id, job.site, spec.priority)
         self._accounts.plan(job, spec)
         site = self._sites.by_name.get(job.site)
         if site is None:
@@ -101,11 +111,25 @@ class ExpectedUse:
         """Give back the room that is held for its next placement."""
         self._ledger.release(job_id + _NEXT)
 
-    def end(self, job_id: str, site: str) -> None:
+    def end(self, job_id: str) -> None:
         """The placement is not live any more; room that is held for the next one stays."""
         self._ledger.release(job_id)
-        if site in self._at_site:
-            self._at_site[site].discard(job_id)
+        self._leave(job_id)
+
+    def _stand(self, job_id: str, site: str, priority: int) -> None:
+        if self._rank.get(job_id) != (site, priority):
+            self._leave(job_id)
+            self._rank[job_id] = site, priority
+            self._at_site.setdefault(site, {}).setdefault(priority, set()).add(job_id)
+
+    def _leave(self, job_id: str) -> None:
+        known = self._rank.pop(job_id, None)
+        if known is not None:
+            site, priority = known
+            jobs = self._at_site[site][priority]
+            jobs.discard(job_id)
+            if not jobs:
+                del self._at_site[site][priority]
 
     def renew(self, job: Job, spec: JobSpec, now_s: float) -> None:
         """The run has not started, or is not over, when it was expected to: write it down from now on."""

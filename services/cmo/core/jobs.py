@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from solyx.events import CostBreakdown, JobSpec
+    from solyx.events import CostBreakdown, JobSpec, Victim
 
 _MOVES = frozenset(
     (
@@ -37,6 +37,7 @@ _MOVES = frozenset(
         WithdrawalReason.SUSPENSION,
         WithdrawalReason.GRID_EVENT,
         WithdrawalReason.PRICE_BOUND,
+        WithdrawalReason.PREEMPTION,
     )
 )
 End = Literal["succeeded", "failed", "stopped"]
@@ -65,6 +66,7 @@ class Job:
     cost: CostBreakdown | None = None  # what it was expected to cost; None: only its withdrawal is known
     progress_s: float = 0.0  # work that the runs before it did and kept
     runs: tuple[Run, ...] = ()  # the runs before it
+    victims: tuple[Victim, ...] = ()  # who was chosen to make room for it
 
     # The latest withdrawal and the latest report, each with the revision it is about.
     withdrawn: int = 0
@@ -123,6 +125,11 @@ class Job:
     def live(self) -> bool:
         """Something runs, or may still start, under the latest placement."""
         return self.revision > 0 and self.end is None
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whoever was chosen to make room for it still has to."""
+        return bool(self.victims) and self.live and not self.started and self.withdrawn < self.revision
 
     @property
     def failed_by_itself(self) -> bool:
@@ -219,13 +226,15 @@ class Job:
 
     def _merge_placement(self, event: JobPlaced | PlacementWithdrawn) -> None:
         self._merge_relief(event)
-        start_at, cost = (event.start_at, event.cost) if isinstance(event, JobPlaced) else (None, None)
+        start_at, cost, victims = None, None, ()
+        if isinstance(event, JobPlaced):
+            start_at, cost, victims = event.start_at, event.cost, event.victims
         if event.revision > self.revision:
             self.revision, self.site, self.attempt = event.revision, event.site, event.attempt
             self.progress_s, self.runs = event.progress_s, event.runs
-            self.start_at, self.cost = start_at, cost
+            self.start_at, self.cost, self.victims = start_at, cost, victims
         elif event.revision == self.revision and self.start_at is None:
-            self.start_at, self.cost = start_at, cost
+            self.start_at, self.cost, self.victims = start_at, cost, victims
 
     def _merge_withdrawal(self, event: PlacementWithdrawn) -> None:
         lost_since = event.revision == self.withdrawn and event.reason is WithdrawalReason.SITE_LOST

@@ -296,6 +296,15 @@ class Room:
         fits[:, 0] = now
         return fits
 
+    def lacks(self, site: int) -> tuple[Ints, Ints, Ints]:
+        """What a start now lacks at a site: hours since the epoch, resources, and how much × 3600 in each such pair."""
+        span = self._now
+        hours = slice(self._offset, self._offset + 2 + span.whole)
+        weights = np.array([span.head, *[SLOT_S] * span.whole, span.tail], np.int64)
+        short = weights[:, None] * self._rows[site, self._columns] - self._ledger.free[site, hours][:, self._columns]
+        slots, columns = np.nonzero(short > 0)
+        return slots + span.first, np.array(self._columns, np.int64)[columns], short[slots, columns]
+
     def hours(self, count: int) -> Bools:
         """Whether it fits for the whole of an hour (or all its length, if that is less), over (site, hour from now)."""
         free = self._ledger.free[:, self._offset : self._offset + count]

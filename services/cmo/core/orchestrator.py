@@ -19,6 +19,7 @@ from services.cmo.core.ledger import Ledger
 from services.cmo.core.lengths import Lengths
 from services.cmo.core.outlook import Outlook
 from services.cmo.core.placing import Placer
+from services.cmo.core.preemption import Preemption
 from services.cmo.core.price_relief import PriceRelief
 from services.cmo.core.relief import Relief
 from services.cmo.core.replanning import Replanner
@@ -26,7 +27,6 @@ from services.cmo.core.sites import Sites
 from services.cmo.core.timers import Due, Timers
 from services.cmo.model import Choice, Policy, Refuse, Wait
 from solyx.events import (
-    NOWHERE,
     BudgetSet,
     DemandResponseReported,
     EnergySeriesPublished,
@@ -68,6 +68,7 @@ class CmoCore:
         self._accounts = Accounts(self._sites, self._outlook)
         self._use = ExpectedUse(self._policy, self._sites, self._ledger, self._placer, self._timers, self._accounts)
         self._replanner = Replanner(self._policy, self._sites, self._ledger, self._outlook, self._placer, self._use)
+        self._preemption = Preemption(self._policy, self._sites, self._ledger, self._outlook, self._placer, self._use)
         self._relief = Relief(self._policy, self._sites, self._ledger, self._placer, self._use)
         self._price_relief = PriceRelief(self._policy, self._sites, self._ledger, self._placer, self._use)
         self._grid = GridCaps(self._sites)
@@ -130,11 +131,11 @@ class CmoCore:
         if job_id not in self._finished:
             self._accounts.close(event)
         self._finished.add(job_id)
-        job = self._jobs.pop(job_id, None)
+        self._jobs.pop(job_id, None)
         self._touched.pop(job_id, None)
         self._waiting.pop(job_id, None)
         self._use.let_go(job_id)
-        self._use.end(job_id, NOWHERE if job is None else job.site)
+        self._use.end(job_id)
 
     # Decide ----------------------------------------------------------------------------------------------------------
 
@@ -217,11 +218,13 @@ class CmoCore:
 
     def _review(self, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
         """What its record asks for, except the placement itself."""
+        if job.victims:
+            self._preemption.follow(job, self._jobs)
         if job.live:
             self._review_live(job, spec, now, decisions)
             if job.live:
                 return
-        self._use.end(job.job_id, job.site)
+        self._use.end(job.job_id)
         self._accounts.plan(job, spec)
         if job.end == "succeeded":
             self._learn(job, spec)
@@ -390,8 +393,15 @@ class CmoCore:
                 decisions.append(deferral)
 
     def _place(self, job: Job, spec: JobSpec, choice: Choice, now: datetime, decisions: list[Event]) -> None:
+        plan = self._preemption.plan(job, spec, choice, self._jobs, now) if choice.queued else None
+        if plan is not None:
+            choice = plan.choice
+            for one in plan.delayed:
+                self._withdraw(one.job, one.spec, WithdrawalReason.PREEMPTION, now, decisions)
         choice = self._price_relief.in_turn(job, spec, self._relief.in_turn(job, spec, choice, now))
         placement = placement_of(job, spec, choice, self._accounts.runs(job, spec), now)
         decisions.append(placement)
         job.merge(placement)
         self._use.write_down(job, spec, now.timestamp(), choice.stretches)
+        if plan is not None:
+            self._preemption.hold(job, plan, now)

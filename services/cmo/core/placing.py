@@ -174,9 +174,15 @@ class Placer:
         total = float((totals + self._restarts_eur(work, here, fill))[0])
         return GoingOn(total, hours.stretches(fill[0]), best) if total < alone else GoingOn(alone, whole, best)
 
+    def instead_at(self, site: int, choice: Choice, job: Job, spec: JobSpec, now: datetime) -> Choice:
+        """The same start at another site, at what it costs there."""
+        kind, stretches = self._kinds.of(spec, job.ran_at), choice.stretches
+        there = self._choice(job, spec, kind, site, stretches, choice.reason, choice.bound_by)
+        total = self.cost_of(job, spec, site, stretches, now)
+        return replace(choice, site=there.site, cost=there.cost, total_eur=total)
+
     def _delay_eur_per_h(self, spec: JobSpec) -> float:
-        own = spec.weights.delay_eur_per_h
-        return self._policy.delay_eur_per_job_h if own is None else own
+        return self._policy.delay_of(spec)
 
     def has_room_elsewhere(self, job: Job, spec: JobSpec, now: datetime) -> str | None:
         """Another site where the job could start now, in its time limit."""

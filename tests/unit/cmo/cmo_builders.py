@@ -7,6 +7,7 @@ from services.cmo.model import Policy
 from solyx.events import (
     Budget,
     BudgetSet,
+    CostBreakdown,
     DataSet,
     DeviceGroup,
     DeviceRequest,
@@ -22,6 +23,7 @@ from solyx.events import (
     LatencyBound,
     Node,
     PlacementDeferred,
+    PlacementReason,
     PlacementWithdrawn,
     PowerModel,
     Resources,
@@ -166,6 +168,23 @@ def report(placed: JobPlaced, status, hours=0.0, *, reason=WorkloadReason.APPLIE
         started_at=at(hours) if status == "started" else None,
         at=at(hours),
     )
+
+
+def running(job: JobSubmitted, name, hours=0.0) -> list[Event]:
+    """It was placed there and started."""
+    placed = JobPlaced(
+        job_id=job.job_id,
+        tenant=job.tenant,
+        spec=job.spec,
+        submitted_at=job.submitted_at,
+        site=name,
+        start_at=at(hours),
+        revision=1,
+        reason=PlacementReason.LEAST_COST,
+        cost=CostBreakdown(),
+        decided_at=at(hours),
+    )
+    return [job, placed, report(placed, "started", hours)]
 
 
 def budget(quantity="gpu_h", limit=10.0, window="day", *, enforcement="hard", hours=None) -> Budget:
