@@ -50,7 +50,9 @@ jobs_of = st.builds(
     sites=st.sampled_from([(), (), ("a",), ("b", "c"), ("mars",)]),
 )
 
-lives_of = st.tuples(jobs_of, st.booleans()).map(lambda drawn: {**drawn[0], "suspendable": drawn[1]})
+lives_of = st.tuples(jobs_of, st.booleans(), st.booleans()).map(
+    lambda drawn: {**drawn[0], "suspendable": drawn[1], "preemptible": drawn[2]}
+)
 
 
 def batch(draws) -> list[JobSubmitted]:

@@ -181,7 +181,8 @@ def test_room_that_was_held_for_a_victim_is_free_again_when_the_job_starts_witho
     placed = head_of(cmo, urgent(cores=6))
     cmo.fold(report(placed, "started", NOW + 0.01))
     cmo.fold(submitted("next", hours=NOW, cores=5, runs=1.0, max_delay=0))
-    assert only(placements(cmo.decide(at(NOW + 0.02)))).site == "b"
+    after = only(placements(cmo.decide(at(NOW + 0.02))))
+    assert (after.site, after.bound_by) == ("b", "capacity: a has no room from 2023-06-01T05:01+00:00")
 
 
 def test_work_that_has_not_started_is_taken_back_and_planned_anew():
@@ -202,6 +203,18 @@ def test_work_that_has_not_started_is_taken_back_and_planned_anew():
     again = only(placements(cmo.decide(at(0.02))))
     assert (again.job_id, again.revision, again.spec) == (original.job_id, 2, original.spec)
     assert again.start_at >= placed.start_at + timedelta(hours=4)
+
+
+def test_work_that_was_taken_back_is_not_refused_for_a_deadline_that_passed_meanwhile():
+    cmo = core(*flat("a", "b"))
+    for name in ("a", "b"):
+        cmo.fold(series(name, "price_eur_per_mwh", [50.0, 50.0, 1.0, 1.0, 1.0] + [50.0] * 60))
+        cmo.fold(submitted(name * 3, cores=8, runs=3.0, sites=(name,), deadline=6, preemptible=True))
+    assert {one.start_at for one in placements(cmo.decide(at(0)))} == {at(2)}
+    cmo.fold(submitted("urgent", cores=8, runs=4.0, priority=9, max_delay=0))
+    taken = only(withdrawals(cmo.decide(at(0.01))))
+    cmo.fold(report(taken, "stopped", 3.5, reason=WorkloadReason.RELEASED))
+    assert only(cmo.decide(at(3.5))).revision == 2
 
 
 def test_planned_work_that_could_not_keep_its_limit_is_left_alone():
@@ -225,15 +238,19 @@ def test_two_urgent_jobs_have_two_victims():
     assert not named(first) & named(second)
 
 
-def test_a_named_victim_counts_as_leaving_also_for_a_recovered_core():
-    lives = [(low(job_id), name, 0.0) for job_id, name in zip("xyz", SITES, strict=True)]
-    cmo = full(*lives)
-    first = head_of(cmo)
-    again = core(
-        *flat(*SITES), *(event for job, name, hours in lives for event in running(job, name, hours)), urgent(), first
-    )
-    assert again.decide(at(NOW)) == []
-    assert not named(head_of(again, urgent("second"))) & named(first)
+@pytest.mark.parametrize("recovered", [False, True])
+def test_a_named_victim_counts_as_leaving_also_for_a_recovered_core(recovered):
+    lives = [(low("x"), "a", 0.0), (low("y", preemptible=False), "b", 0.0)]
+    cmo = full(*lives, names=("a", "b"))
+    first = head_of(cmo, urgent(cores=4))
+    assert named(first) == {"x"}
+    if recovered:
+        cmo = core(*flat("a", "b"), urgent(cores=4), first)
+        for event in (event for job, name, hours in lives for event in running(job, name, hours)):
+            cmo.fold(event)
+        assert cmo.decide(at(NOW)) == []
+    second = head_of(cmo, urgent("second", cores=4))
+    assert (second.site, second.victims) == ("a", ())
 
 
 def test_a_victim_may_be_named_again_once_the_job_that_it_was_named_for_is_gone():
