@@ -69,6 +69,7 @@ RESPONSES = _entity(
     "responses", "site/event id", "site", "What sites delivered to demand-response events and for their price"
 )
 ROUTES = _entity("routes", "source>target", "source>target", "Path and backup of each pair of sites")
+LATENCIES = _entity("latencies", "site", "site", "How far places are from each site, as the network measures it")
 ACTUATIONS = _entity(
     "actuations", "site/job id or route/source>target", "site or route", "What clusters and networks did"
 )
@@ -89,6 +90,7 @@ TOPICS: tuple[Topic, ...] = (
     RESPONSES,
     ALLOCATIONS,
     ROUTES,
+    LATENCIES,
     ACTUATIONS,
     BUDGETS,
     DEADLETTERS,

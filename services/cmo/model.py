@@ -30,6 +30,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     worth_share: float = 0.005  # of a plan's cost: what another must save for a placement to be taken back
     worth_eur: float = 0.00001  # the same for small plans
     replan_jobs: int = 200  # placements that are looked at again in one decision
+    latency_patience_s: float = 300.0  # how long a site must be too far for a job before the job is moved
     settle_s: float = 0.0  # no job is refused for what the sites lack until no new site appeared for this long
 
     def delay_of(self, spec: JobSpec) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.cmo.core import CmoCore
 from solyx.bus.runner import Role
-from solyx.topics import ACTUATIONS, BUDGETS, ENERGY, FORECASTS, GRID, JOBS, PLACEMENTS, RESPONSES, SITES
+from solyx.topics import ACTUATIONS, BUDGETS, ENERGY, FORECASTS, GRID, JOBS, LATENCIES, PLACEMENTS, RESPONSES, SITES
 
 if TYPE_CHECKING:
     from services.cmo.settings import CmoSettings
@@ -17,7 +17,7 @@ def role(settings: CmoSettings, *, speed: float) -> Role:
     policy = settings.policy(speed=speed)
     return Role(
         service="cmo",
-        inputs=(JOBS, SITES, ENERGY, GRID, FORECASTS, ACTUATIONS, BUDGETS),
+        inputs=(JOBS, SITES, ENERGY, GRID, FORECASTS, ACTUATIONS, BUDGETS, LATENCIES),
         outputs=(PLACEMENTS, RESPONSES),
         shards=1,
         by="all",

@@ -27,6 +27,7 @@ class CmoSettings(Settings, frozen=True, kw_only=True):
     stuck_h: NonNegative = 2.0
     forecast_fresh_h: NonNegative = 3.0
     reaction_wall_s: NonNegative = 10.0
+    latency_patience_s: NonNegative = 300.0
     settle_wall_s: NonNegative = 2.0
 
     def policy(self, *, speed: float) -> Policy:
@@ -40,5 +41,6 @@ class CmoSettings(Settings, frozen=True, kw_only=True):
             stuck_s=self.stuck_h * 3600.0,
             reaction_s=self.reaction_wall_s * speed,
             forecast_fresh_s=self.forecast_fresh_h * 3600.0,
+            latency_patience_s=max(self.latency_patience_s, self.reaction_wall_s * speed),
             settle_s=self.settle_wall_s * speed,
         )

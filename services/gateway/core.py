@@ -53,7 +53,7 @@ FINISHED = 1 << 60
 """Progress of a job that has its terminal outcome."""
 _PER_REVISION = 8
 _PLACED, _ALLOCATED, _RUNNING, _ENDED = 1, 2, 3, 4
-_DEFERRED = {DeferralCause.NO_READY_SITE: 5, DeferralCause.BUDGET: 6}
+_DEFERRED = {DeferralCause.NO_READY_SITE: 5, DeferralCause.BUDGET: 6, DeferralCause.LATENCY: 7}
 
 _encode = msgspec.json.Encoder().encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -22,6 +22,8 @@ class Policy(Model, frozen=True):
     smoothing_s: float = 300.0  # time constant of the mean over rates and latencies
     evaluation_interval_s: float = 60.0  # between evaluations that only counters ask for
     settle_s: float = 1.0  # a first route waits until the topology has been the same for this long
+    latency_fresh_s: float = 5400.0  # a link that was not observed for this long has no measured latency
+    latency_news: float = 0.1  # share by which a round trip must change to be told at once
     movement_s: float = 300.0  # a job's data is expected to arrive at least this long after its placement
 
 

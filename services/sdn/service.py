@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.sdn.core import SdnCore
 from solyx.bus.runner import Role
-from solyx.topics import ACTUATIONS, LINKS, PLACEMENTS, ROUTES, SITES
+from solyx.topics import ACTUATIONS, LATENCIES, LINKS, PLACEMENTS, ROUTES, SITES
 
 if TYPE_CHECKING:
     from services.sdn.model import Policy
@@ -17,7 +17,7 @@ def role(policy: Policy) -> Role:
     return Role(
         service="sdn",
         inputs=(LINKS, SITES, PLACEMENTS, ACTUATIONS),
-        outputs=(ROUTES,),
+        outputs=(ROUTES, LATENCIES),
         shards=1,
         by="all",
         standby=True,

@@ -46,7 +46,7 @@ from solyx.events.placement import (
 )
 from solyx.events.relief import KeptReason, ReliefAnswered, ReliefJob, ReliefKept, ReliefReason, ReliefRequested
 from solyx.events.response import DemandResponseReported
-from solyx.events.route import RouteDecided, RouteReason
+from solyx.events.route import PlaceLatency, RouteDecided, RouteReason, SiteLatenciesMeasured
 from solyx.events.site import Battery, DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
 
 __all__ = [
@@ -88,6 +88,7 @@ __all__ = [
     "LinkObserved",
     "MetricsScraped",
     "Node",
+    "PlaceLatency",
     "PlacementDeferred",
     "PlacementReason",
     "PlacementWithdrawn",
@@ -108,6 +109,7 @@ __all__ = [
     "RouteReported",
     "Run",
     "SeriesWindowed",
+    "SiteLatenciesMeasured",
     "SiteObserved",
     "Usage",
     "Victim",

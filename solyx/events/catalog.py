@@ -35,6 +35,7 @@ _TYPES: tuple[type[Event], ...] = (
     allocation.AllocationDeferred,
     allocation.AllocationReleased,
     route.RouteDecided,
+    route.SiteLatenciesMeasured,
     outcome.WorkloadReported,
     outcome.RouteReported,
     budget.BudgetSet,

@@ -45,7 +45,7 @@ from solyx.events.placement import (
 )
 from solyx.events.relief import KeptReason, ReliefAnswered, ReliefJob, ReliefKept, ReliefReason, ReliefRequested
 from solyx.events.response import DemandResponseReported
-from solyx.events.route import RouteDecided, RouteReason
+from solyx.events.route import PlaceLatency, RouteDecided, RouteReason, SiteLatenciesMeasured
 from solyx.events.site import DeviceGroup, FeedReported, LinkObserved, Node, PowerModel, SiteObserved
 
 if TYPE_CHECKING:
@@ -288,6 +288,12 @@ EXAMPLES: tuple[Event, ...] = (
         headroom_bps=27.5e9,
         reason=RouteReason.BETTER_PATH,
         decided_at=_NOON,
+    ),
+    SiteLatenciesMeasured(
+        site="frankfurt",
+        places={"texas": PlaceLatency(round_trip_ms=116.4, since=_NOON), "exchange": PlaceLatency(since=_NOON)},
+        measured_at=_NOON,
+        valid_until=_NOON + timedelta(minutes=90),
     ),
     WorkloadReported(
         job_id=_JOB,

@@ -27,6 +27,7 @@ class PlacementReason(StrEnum):
     RESUMED = "resumed"  # goes on where it was suspended or preempted, with its progress kept
     GRID_EVENT = "grid_event"  # moved or delayed to keep a site below its power cap
     PRICE_BOUND = "price_bound"  # moved or delayed because its site's price is above the bound of its owner
+    LATENCY = "latency"  # moved because the site before it was not within the latency that the job asks for any more
     NO_FORECAST = "no_forecast"  # prices or carbon unknown: at home, at once
 
 
@@ -39,6 +40,7 @@ class WithdrawalReason(StrEnum):
     SITE_LOST = "site_lost"
     GRID_EVENT = "grid_event"  # its site must keep below a power cap
     PRICE_BOUND = "price_bound"  # its site's price is above the bound of the site's owner
+    LATENCY = "latency"  # its site is not within the latency that the job asks for any more, and another is
     SUSPENSION = "suspension"  # goes on later, when energy is cheaper or cleaner
     PREEMPTION = "preemption"  # had not started, and makes room for a job of higher priority
 
@@ -47,6 +49,7 @@ class DeferralCause(StrEnum):
     """Why a job has no placement yet."""
 
     NO_READY_SITE = "no_ready_site"  # every site that can hold it is lost or has too few ready nodes
+    LATENCY = "latency"  # as measured now, no site is within the latency that it asks for
     BUDGET = "budget"  # its tenant's budget for the window is used up
 
 

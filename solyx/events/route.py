@@ -1,11 +1,11 @@
-"""Over which path two sites talk (topic ``routes``, written by the SDN)."""
+"""Over which path two sites talk, and how far they are from each other (topics ``routes`` and ``latencies``, written by the SDN)."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from typing import ClassVar
 
-from solyx.events.event import Event, NonNegative, PositiveInt, Time
+from solyx.events.event import Event, Model, NonNegative, PositiveInt, Time
 
 
 class RouteReason(StrEnum):
@@ -41,3 +41,30 @@ class RouteDecided(Event, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         return f"{self.key}.{self.revision}"
+
+
+class PlaceLatency(Model, frozen=True, kw_only=True):
+    """How far a place is, along the paths that traffic to it and back takes now."""
+
+    round_trip_ms: NonNegative | None = None  # None: the network has no way there now
+    since: Time  # it has been at least this far from then on
+
+
+class SiteLatenciesMeasured(Event, frozen=True, kw_only=True):
+    """How far other sites and named places are from a site, as the network measures it, whole; a later one replaces it."""
+
+    TYPE: ClassVar[str] = "io.solyx.site.latencies_measured.v1"
+    TOPIC: ClassVar[str] = "latencies"
+
+    site: str
+    places: dict[str, PlaceLatency]  # what is not here is not measured
+    measured_at: Time
+    valid_until: Time  # from then on it says nothing
+
+    @property
+    def key(self) -> str:
+        return self.site
+
+    @property
+    def id(self) -> str:
+        return f"{self.site}.latencies.{self.measured_at.isoformat()}"

@@ -11,6 +11,7 @@ from services.cmo.core import CmoCore
 from services.cmo.model import Policy
 from solyx.events import (
     Event,
+    FinishReason,
     JobFinished,
     JobPlaced,
     JobSubmitted,
@@ -24,6 +25,7 @@ from tests.unit.cmo.cmo_builders import (
     cancelled,
     carbon,
     core,
+    measured,
     node,
     placements,
     prices,
@@ -50,8 +52,8 @@ jobs_of = st.builds(
     sites=st.sampled_from([(), (), ("a",), ("b", "c"), ("mars",)]),
 )
 
-lives_of = st.tuples(jobs_of, st.booleans(), st.booleans()).map(
-    lambda drawn: {**drawn[0], "suspendable": drawn[1], "preemptible": drawn[2]}
+lives_of = st.tuples(jobs_of, st.booleans(), st.booleans(), st.sampled_from([None, None, ("office", 20)])).map(
+    lambda drawn: {**drawn[0], "suspendable": drawn[1], "preemptible": drawn[2], "latency": drawn[3]}
 )
 
 
@@ -166,7 +168,8 @@ class Run:
 
     def __init__(self, random: Random, jobs: list[JobSubmitted]) -> None:
         self.random, self.to_submit = random, list(jobs)
-        self.policy = Policy(delay_eur_per_job_h=1e-7, max_attempts=2, stuck_s=3600.0)
+        # Without patience it is looked at in every decision whether a site is near enough, by a recovered core too.
+        self.policy = Policy(delay_eur_per_job_h=1e-7, max_attempts=2, stuck_s=3600.0, latency_patience_s=0.0)
         self.cmo = CmoCore(self.policy)
         self.inputs: list[Event] = []
         self.decisions: list[Event] = []
@@ -226,7 +229,7 @@ class Run:
         """One thing happens."""
         random = self.random
         self.hours += random.choice((0.0, 0.1, 0.4, 3.0))
-        what = random.randrange(8)
+        what = random.randrange(9)
         if what <= 1 and self.to_submit:
             self.say(self.to_submit.pop())
         elif what == 2:
@@ -239,8 +242,14 @@ class Run:
             old = random.choice(self.decisions)
             if isinstance(old, JobPlaced) and self.live.get(old.job_id) != old:
                 self.repeat(old)
+        elif what == 5:
+            self.measure(random.choice(NAMES), random.choice((5.0, 12.0, 19.0, 25.0, 80.0, None)))
         elif self.live:
             self.report_on(random.choice(sorted(self.live)))
+
+    def measure(self, name: str, office_ms: float | None) -> None:
+        self.hours += 0.001
+        self.say(measured(name, self.hours, office=office_ms))
 
     def repeat(self, old: JobPlaced) -> None:
         """What was said of an earlier revision is said again."""
@@ -281,6 +290,7 @@ class Run:
             self.lost.discard(name)
             event = next(event for event in world() if event.key == name)
             self.say(site(name, *event.nodes, hours=self.hours))
+            self.say(measured(name, self.hours + 0.001, lasts=100.0, office=5.0))
         self.say(*self.to_submit)
         self.to_submit.clear()
         for _ in range(20):
@@ -316,7 +326,7 @@ def compacted(events: list[Event]) -> list[Event]:
 @given(st.lists(lives_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(0, 60))
 def test_every_job_has_one_outcome_and_never_two_lives(draws, random, steps):
     run = Run(random, batch(draws))
-    run.say(*world())
+    run.say(*world(), *(measured(name, office=ms) for name, ms in zip(NAMES, (5.0, 15.0, 40.0), strict=True)))
     for _ in range(steps):
         run.step()
         if random.random() < 0.7:
@@ -331,7 +341,7 @@ def test_every_job_has_one_outcome_and_never_two_lives(draws, random, steps):
 @given(st.lists(lives_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(0, 40))
 def test_replaying_the_log_in_any_order_decides_nothing_again(draws, random, steps):
     run = Run(random, batch(draws))
-    run.say(*world())
+    run.say(*world(), *(measured(name, office=ms) for name, ms in zip(NAMES, (5.0, 15.0, 40.0), strict=True)))
     for _ in range(steps):
         run.step()
         run.decide()
@@ -347,7 +357,7 @@ def test_replaying_the_log_in_any_order_decides_nothing_again(draws, random, ste
 @given(st.lists(lives_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(5, 40))
 def test_a_core_recovered_midway_sees_every_job_to_its_one_outcome(draws, random, steps):
     run = Run(random, batch(draws))
-    run.say(*world())
+    run.say(*world(), *(measured(name, office=ms) for name, ms in zip(NAMES, (5.0, 15.0, 40.0), strict=True)))
     for _ in range(steps):
         run.step()
         run.decide()
@@ -358,3 +368,21 @@ def test_a_core_recovered_midway_sees_every_job_to_its_one_outcome(draws, random
     run.settle()
     finished = [decision.job_id for decision in run.decisions if isinstance(decision, JobFinished)]
     assert sorted(finished) == sorted(run.jobs)
+
+
+@FEW
+@given(st.lists(lives_of, min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(0, 40))
+def test_a_job_that_was_placed_is_never_refused_for_its_latency(draws, random, steps):
+    run = Run(random, batch(draws))
+    run.say(*world(), *(measured(name, office=15.0) for name in NAMES))
+    for _ in range(steps):
+        run.step()
+        run.decide()
+    run.settle()
+    placed = {decision.job_id for decision in run.decisions if isinstance(decision, JobPlaced)}
+    refused = [
+        decision.job_id
+        for decision in run.decisions
+        if isinstance(decision, JobFinished) and decision.reason is FinishReason.LATENCY_UNREACHABLE
+    ]
+    assert not placed & set(refused)

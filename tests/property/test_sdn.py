@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import msgspec
 import networkx as nx
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,9 @@ from solyx.events import (
     LinkObserved,
     PlacementReason,
     Resources,
+    RouteDecided,
     RouteReason,
+    SiteLatenciesMeasured,
     SiteObserved,
 )
 
@@ -199,8 +202,12 @@ def settle(core, decisions, now):
     return now
 
 
+def routes(decisions):
+    return [event for event in decisions if isinstance(event, RouteDecided)]
+
+
 def latest(decisions):
-    return {(route.source, route.target): route for route in decisions}
+    return {(route.source, route.target): route for route in routes(decisions)}
 
 
 @QUICK
@@ -227,7 +234,7 @@ def test_revisions_count_and_changes_by_choice_keep_their_distance(steps, moves)
     *_, (core, _, decisions, now, _) = run(steps, moves)
     settle(core, decisions, now)
     for pair in latest(decisions):
-        own = [route for route in decisions if (route.source, route.target) == pair]
+        own = [route for route in routes(decisions) if (route.source, route.target) == pair]
         assert [route.revision for route in own] == list(range(1, len(own) + 1))
         for before, after in pairwise(own):
             assert (before.path, before.backup) != (after.path, after.backup)
@@ -244,11 +251,11 @@ def test_counters_that_flap_a_little_change_no_route(loads):
     for a, b in RING:
         core.fold(observe((a, b), now, load=0.44))
         core.fold(observe((b, a), now, load=0.44))
-    assert len(core.decide(now)) == 12
+    assert len(routes(core.decide(now))) == 12
     for link, load in loads:
         now += timedelta(seconds=5)
         core.fold(observe(link, now, load=load))
-        assert core.decide(now) == []
+        assert routes(core.decide(now)) == []
 
 
 @QUICK
@@ -271,8 +278,8 @@ def test_recovery_in_any_interleaving_decides_nothing_again(steps, moves, shuffl
     link = observe(("a", "b"), now, up=False)
     core.fold(link)
     standby.fold(link)
-    assert sorted(core.decide(now), key=lambda route: route.key) == sorted(
-        standby.decide(now), key=lambda route: route.key
+    assert sorted(core.decide(now), key=lambda event: event.key) == sorted(
+        standby.decide(now), key=lambda event: event.key
     )
 
 
@@ -307,3 +314,44 @@ def test_a_strategy_that_finds_trap_topologies_is_not_vacuous():
     assert found is not None
     assert found.backup is not None
     assert found.path.weight + found.backup.weight == pytest.approx(12)
+
+
+# ---- latencies ------------------------------------------------------------------------------------------------------
+
+
+@QUICK
+@given(changes, movements)
+def test_a_round_trip_is_the_sum_over_both_routes_to_within_what_is_no_news(steps, moves):
+    policy = msgspec.structs.replace(POLICY, latency_fresh_s=1e6)
+    *_, (core, events, decisions, now, _) = run(steps, moves, policy)
+    settle(core, decisions, now)
+    measured = {event.site: event.places for event in decisions if isinstance(event, SiteLatenciesMeasured)}
+    links = {event.link: event.latency_ms for event in events if isinstance(event, LinkObserved)}
+    assert measured.keys() == set("adfc")
+    for (source, target), route in latest(decisions).items():
+        back = latest(decisions)[target, source]
+        told = measured[source][target].round_trip_ms
+        if not route.path or not back.path:
+            assert told is None
+        else:
+            true_ms = sum(links[f"{a}>{b}"] for path in (route.path, back.path) for a, b in pairwise(path))
+            assert told is not None
+            assert abs(told - true_ms) <= max(1.0, POLICY.latency_news * told) + 0.05
+
+
+@QUICK
+@given(changes)
+def test_since_is_never_before_a_place_was_told_to_be_nearer(steps):
+    policy = msgspec.structs.replace(POLICY, latency_fresh_s=1e6)
+    *_, (core, _, decisions, now, _) = run(steps, [], policy)
+    settle(core, decisions, now)
+    told = [event for event in decisions if isinstance(event, SiteLatenciesMeasured)]
+    for site in "adfc":
+        own = [event for event in told if event.site == site]
+        for last in own:
+            for place, latency in last.places.items():
+                height = float("inf") if latency.round_trip_ms is None else latency.round_trip_ms
+                for event in own:
+                    if latency.since <= event.measured_at <= last.measured_at:
+                        before = event.places[place].round_trip_ms
+                        assert before is None or before >= height

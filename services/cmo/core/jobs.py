@@ -38,8 +38,16 @@ _MOVES = frozenset(
         WithdrawalReason.GRID_EVENT,
         WithdrawalReason.PRICE_BOUND,
         WithdrawalReason.PREEMPTION,
+        WithdrawalReason.LATENCY,
     )
 )
+_AFTER = {
+    WithdrawalReason.MIGRATION: PlacementReason.MIGRATION,
+    WithdrawalReason.SUSPENSION: PlacementReason.RESUMED,
+    WithdrawalReason.GRID_EVENT: PlacementReason.GRID_EVENT,
+    WithdrawalReason.PRICE_BOUND: PlacementReason.PRICE_BOUND,
+    WithdrawalReason.LATENCY: PlacementReason.LATENCY,
+}
 End = Literal["succeeded", "failed", "stopped"]
 
 
@@ -132,6 +140,19 @@ class Job:
         return bool(self.victims) and self.live and not self.started and self.withdrawn < self.revision
 
     @property
+    def stays(self) -> bool:
+        """It is live, and nobody asked to take it back or to end it."""
+        return self.live and self.withdrawn < self.revision and not self.cancel_requested
+
+    def done_s(self, now_s: float, restart_s: float) -> float:
+        """The work that is done by now; of a run under way, less what its restart cost."""
+        report = self.report
+        if not self.started or report is None:
+            return self.kept_s
+        ran_s = now_s - (report.started_at or report.at).timestamp()
+        return self.progress_s + max(0.0, ran_s - (restart_s if self.progress_s else 0.0))
+
+    @property
     def failed_by_itself(self) -> bool:
         """The latest placement ended in a failure that counts: not by a node that died under it."""
         return self.end == "failed" and self.report is not None and self.report.reason is not WorkloadReason.NODE_LOST
@@ -164,18 +185,8 @@ class Job:
         """Why a new placement is made: ``first`` for the first one, else what ended the one before."""
         if not self.revision:
             return first
-        if self.withdrawn == self.revision:
-            match self.withdrawal:
-                case WithdrawalReason.MIGRATION:
-                    return PlacementReason.MIGRATION
-                case WithdrawalReason.SUSPENSION:
-                    return PlacementReason.RESUMED
-                case WithdrawalReason.GRID_EVENT:
-                    return PlacementReason.GRID_EVENT
-                case WithdrawalReason.PRICE_BOUND:
-                    return PlacementReason.PRICE_BOUND
-                case _:
-                    pass
+        if self.withdrawn == self.revision and self.withdrawal in _AFTER:
+            return _AFTER[self.withdrawal]
         return PlacementReason.RESUMED if self.end == "stopped" and self.kept_s else PlacementReason.RETRY
 
     @property

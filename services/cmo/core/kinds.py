@@ -43,7 +43,7 @@ class Kinds:
     def __init__(self, sites: Sites) -> None:
         self._sites = sites
         self._kinds: dict[object, Kind] = {}
-        self._kinds_of = -1  # generation of the sites
+        self._kinds_of = -1  # count of the changes of sites
 
     def of(self, spec: JobSpec, ran_at: str | None) -> Kind:
         """The kind of a job whose data lies where it ran last, or else where its owner put it."""
@@ -57,9 +57,9 @@ class Kinds:
             spec.max_latency,
             data and (data.site, data.size_bytes),
         )
-        if self._sites.generation != self._kinds_of or len(self._kinds) >= _KEPT:
+        if self._sites.changes != self._kinds_of or len(self._kinds) >= _KEPT:
             self._kinds.clear()
-            self._kinds_of = self._sites.generation
+            self._kinds_of = self._sites.changes
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = self._make(spec, data)

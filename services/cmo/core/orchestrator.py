@@ -21,6 +21,7 @@ from services.cmo.core.outlook import Outlook
 from services.cmo.core.placing import Placer
 from services.cmo.core.preemption import Preemption
 from services.cmo.core.price_relief import PriceRelief
+from services.cmo.core.proximity import Proximity
 from services.cmo.core.relief import Relief
 from services.cmo.core.replanning import Replanner
 from services.cmo.core.sites import Sites
@@ -41,6 +42,7 @@ from solyx.events import (
     PlacementWithdrawn,
     ReliefAnswered,
     ReliefRequested,
+    SiteLatenciesMeasured,
     SiteObserved,
     WithdrawalReason,
     WorkloadReported,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from services.cmo.core.answers import Answer
+    from services.cmo.core.proximity import TakeBack
     from solyx.events import Event, JobSpec
     from solyx.events.placement import JobOutcome
 
@@ -69,6 +72,7 @@ class CmoCore:
         self._use = ExpectedUse(self._policy, self._sites, self._ledger, self._placer, self._timers, self._accounts)
         self._replanner = Replanner(self._policy, self._sites, self._ledger, self._outlook, self._placer, self._use)
         self._preemption = Preemption(self._policy, self._sites, self._ledger, self._outlook, self._placer, self._use)
+        self._proximity = Proximity(self._policy, self._sites, self._placer, self._use)
         self._relief = Relief(self._policy, self._sites, self._ledger, self._placer, self._use)
         self._price_relief = PriceRelief(self._policy, self._sites, self._ledger, self._placer, self._use)
         self._grid = GridCaps(self._sites)
@@ -100,6 +104,8 @@ class CmoCore:
             case SiteObserved():
                 if self._sites.fold(event) is not None:
                     self._inventory_changed = True
+            case SiteLatenciesMeasured():
+                self._sites.latencies.fold(event)
             case GridEventAnnounced():
                 if self._grid.announce(event):
                     self._relief.announce(event)
@@ -149,6 +155,7 @@ class CmoCore:
         if self._inventory_changed:
             self._take_over_inventory(now_s)
         self._ledger.advance(now_s)
+        self._sites.latencies.expire(now)
         self._accounts.keep_prices(self._jobs.values(), now)
         # 2. Jobs about which something was said.
         touched, self._touched = self._touched, {}
@@ -167,7 +174,8 @@ class CmoCore:
             self._enqueue(self._jobs[job_id])
         # 5. Work that makes room for the grid or leaves for a price, and what comes back afterwards.
         over = self._make_room(now, decisions)
-        # 6. Placements that are better taken back.
+        # 6. Placements that are too far from where they must be near; then those that are better taken back.
+        self._proximity.act(self._jobs, now, self._taking_back(WithdrawalReason.LATENCY, now, decisions))
         if self._replanner.due(now_s):
             self._replan(now, decisions)
         # 7. Placements.
@@ -178,19 +186,30 @@ class CmoCore:
 
     def _make_room(self, now: datetime, decisions: list[Event]) -> list[Answer]:
         """The answers to the grid that came to their end."""
-
-        def take_back(job: Job, spec: JobSpec, instead: Choice | None) -> None:
-            self.take_back(job, spec, WithdrawalReason.GRID_EVENT, instead, now, decisions)
-
-        def leave(job: Job, spec: JobSpec, instead: Choice | None, *, detail: str) -> None:
-            self.take_back(job, spec, WithdrawalReason.PRICE_BOUND, instead, now, decisions, detail=detail)
-
+        take_back = self._taking_back(WithdrawalReason.GRID_EVENT, now, decisions)
         over = self._relief.act(self._jobs, now, take_back)
         if over:
             self._take_over_inventory(now.timestamp())  # their caps hold no more
         self._relief.come_back(self._jobs, now, take_back)
-        decisions.extend(self._price_relief.act(self._jobs, now, leave))
+        decisions.extend(
+            self._price_relief.act(self._jobs, now, self._taking_back(WithdrawalReason.PRICE_BOUND, now, decisions))
+        )
         return over
+
+    def _taking_back(self, reason: WithdrawalReason, now: datetime, decisions: list[Event]) -> TakeBack:
+        """Suspends or moves a live job: once its placement is reported to have stopped it is placed anew, with its progress.
+
+        ``instead``: the room that is held for it meanwhile.
+        """
+
+        def take_back(job: Job, spec: JobSpec, instead: Choice | None, detail: str = "") -> None:
+            self._withdraw(job, spec, reason, now, decisions, detail)
+            if instead is not None:
+                self._use.hold_choice(job, spec, instead, now.timestamp())
+            elif self._ledger.committed(job.job_id) is None:
+                self._use.write_down(job, spec, now.timestamp())
+
+        return take_back
 
     def _take_over_inventory(self, now_s: float) -> None:
         self._inventory_changed = False
@@ -206,10 +225,10 @@ class CmoCore:
 
     def _reconsider(self, now_s: float) -> None:
         settled = self._settled_at_s is not None and now_s >= self._settled_at_s
-        if settled or self._sites.generation != self._seen_generation:
+        if settled or self._sites.changes != self._seen_generation:
             if settled:
                 self._settled_at_s = None
-            self._seen_generation = self._sites.generation
+            self._seen_generation = self._sites.changes
             waiting, self._waiting = self._waiting, {}
             for job_id in waiting:
                 self._enqueue(self._jobs[job_id])
@@ -262,33 +281,13 @@ class CmoCore:
             assert job.spec is not None
             found = self._replanner.better(job, job.spec, now)
             if found is not None:
-                self.take_back(job, job.spec, *found, now, decisions)
-
-    def take_back(
-        self,
-        job: Job,
-        spec: JobSpec,
-        reason: WithdrawalReason,
-        instead: Choice | None,
-        now: datetime,
-        decisions: list[Event],
-        *,
-        detail: str = "",
-    ) -> None:
-        """Suspend or move a live job: once its placement is reported to have stopped it is placed anew, with its progress.
-
-        ``instead``: the room that is held for it meanwhile.
-        """
-        self._withdraw(job, spec, reason, now, decisions, detail)
-        if instead is not None:
-            self._use.hold_choice(job, spec, instead, now.timestamp())
-        elif self._ledger.committed(job.job_id) is None:
-            self._use.write_down(job, spec, now.timestamp())
+                reason, instead = found
+                self._taking_back(reason, now, decisions)(job, job.spec, instead)
 
     def _withdraw(
-        self, job: Job, spec: JobSpec, reason: WithdrawalReason, now: datetime, decisions: list[Event], detail: str = ""
+        self, job: Job, spec: JobSpec, why: WithdrawalReason, now: datetime, decisions: list[Event], detail: str = ""
     ) -> None:
-        withdrawal = withdrawal_of(job, spec, reason, now, detail)
+        withdrawal = withdrawal_of(job, spec, why, now, detail)
         job.merge(withdrawal)
         decisions.append(withdrawal)
 
@@ -352,7 +351,7 @@ class CmoCore:
                 continue
             self._use.let_go(job.job_id)
             looked_at += 1
-            verdict = self._placer.choose(job, job.spec, now)
+            verdict = self._proximity.say(job, job.spec, self._placer.choose(job, job.spec, now))
             if isinstance(verdict, Choice):
                 verdict = self._within_budget(job, job.spec, verdict, turn, now)
             if isinstance(verdict, Choice):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
+from services.cmo.core.latencies import Latencies
 from services.cmo.model import Refuse, Wait
-from solyx.events import FinishReason, PowerModel
+from solyx.events import DeferralCause, FinishReason, PowerModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from services.cmo.core.latencies import Reading
     from solyx.events import DeviceGroup, DeviceRequest, JobSpec, LatencyBound, Resources, SiteObserved
 
 _MANY = 1 << 40  # pods of a job that asks for nothing
@@ -93,10 +96,6 @@ class Site:
         battery = self.observed.battery
         return 0.0 if battery is None else battery.lasting_w(window_s)
 
-    def latency_ms(self, place: str) -> float | None:
-        """Round trip to a named place; None when nobody knows a way."""
-        return 0.0 if place == self.name else self.observed.latency_ms.get(place)
-
     def holds(self, spec: JobSpec) -> bool:
         """The ready nodes, were they empty, hold the whole gang."""
         return not self.lost and _pods(self.ready, spec.resources, spec.parallelism) >= spec.parallelism
@@ -120,12 +119,22 @@ def _pods(shapes: dict[Shape, int], resources: Resources, enough: int) -> int:
 
 
 class Sites:
-    """All sites that were ever observed. ``generation`` grows with every change that matters to a placement."""
+    """All sites that were ever observed. ``generation`` grows with every change of one that matters to a placement."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, Site] = {}
         self.all: list[Site] = []
         self.generation = 0
+        self.latencies = Latencies()
+
+    @property
+    def changes(self) -> int:
+        """Grows with every change of a site, or of how far one is from a place."""
+        return self.generation + self.latencies.changes
+
+    def latency(self, site: Site, place: str) -> Reading | None:
+        """Round trip to a named place; None when nobody knows a way."""
+        return self.latencies.reading(site.name, place, self.by_name)
 
     def fold(self, event: SiteObserved) -> Site | None:
         """Take over a newer observation; the site if it changed in anything but its time."""
@@ -154,23 +163,50 @@ class Sites:
         In words: of the allowed sites, those whose nodes could hold the job; of these, those near enough; of these, those
         that are there and have enough ready nodes.
         """
-        allowed = self.all
-        if spec.allowed_sites:
-            allowed = [site for site in self.all if site.name in spec.allowed_sites]
-            if not allowed:
-                names = ", ".join(spec.allowed_sites)
-                return Refuse(reason=FinishReason.UNKNOWN_SITE, message=f"no site is named {names}")
+        allowed = self._allowed(spec)
+        if not allowed and spec.allowed_sites:
+            names = ", ".join(spec.allowed_sites)
+            return Refuse(reason=FinishReason.UNKNOWN_SITE, message=f"no site is named {names}")
         large = [site for site in allowed if site.could_hold(spec)]
         if not large:
             return Refuse(reason=FinishReason.NO_SITE_FITS, message=_too_small(spec, allowed))
-        near = [site for site in large if _within(site, spec.max_latency)]
+        near = [site for site in large if self._within(site, spec.max_latency)]
         if not near and spec.max_latency is not None:
-            return Refuse(reason=FinishReason.LATENCY_UNREACHABLE, message=_too_far(spec.max_latency, large))
+            return self._too_far(spec.max_latency, large)
         now = [site for site in near if site.holds(spec)]
         if not now:
             names = ", ".join(site.name for site in near)
             return Wait(message=f"waits for ready nodes at {names}")
         return now
+
+    def too_far(self, spec: JobSpec) -> bool:
+        """Whether latency alone keeps a site from the job now."""
+        return any(site.holds(spec) and not self._within(site, spec.max_latency) for site in self._allowed(spec))
+
+    def _allowed(self, spec: JobSpec) -> list[Site]:
+        return [site for site in self.all if site.name in spec.allowed_sites] if spec.allowed_sites else self.all
+
+    def _within(self, site: Site, bound: LatencyBound | None) -> bool:
+        if bound is None:
+            return True
+        reading = self.latency(site, bound.to)
+        return reading is not None and reading.ms <= bound.max_ms
+
+    def _too_far(self, bound: LatencyBound, sites: Sequence[Site]) -> Refuse | Wait:
+        """A bound that is only exceeded as measured now may hold again: the job waits. Else it is refused."""
+        known = [(reading, site) for site in sites if (reading := self.latency(site, bound.to)) is not None]
+        if not known:
+            message = f"no site that can hold it knows its latency to {bound.to}"
+            return Refuse(reason=FinishReason.LATENCY_UNREACHABLE, message=message)
+        nearest, at = min(known, key=lambda entry: (entry[0].ms, entry[1].name))
+        message = (
+            f"asks for {bound.max_ms:g} ms to {bound.to}; "
+            f"the nearest site that can hold it is {at.name} with {nearest.words}"
+        )
+        for reading, site in known:
+            if reading.ms == inf or site.observed.latency_ms.get(bound.to, inf) <= bound.max_ms:
+                return Wait(cause=DeferralCause.LATENCY, message=message)
+        return Refuse(reason=FinishReason.LATENCY_UNREACHABLE, message=message)
 
 
 def _same(one: SiteObserved, other: SiteObserved) -> bool:
@@ -190,23 +226,6 @@ def _shapes(event: SiteObserved, *, ready_only: bool) -> dict[Shape, int]:
             for node in event.nodes
             if node.ready or not ready_only
         )
-    )
-
-
-def _within(site: Site, bound: LatencyBound | None) -> bool:
-    if bound is None:
-        return True
-    latency = site.latency_ms(bound.to)
-    return latency is not None and latency <= bound.max_ms
-
-
-def _too_far(bound: LatencyBound, sites: Sequence[Site]) -> str:
-    reached = [(latency, site.name) for site in sites if (latency := site.latency_ms(bound.to)) is not None]
-    if not reached:
-        return f"no site that can hold it knows its latency to {bound.to}"
-    latency, name = min(reached)
-    return (
-        f"asks for {bound.max_ms:g} ms to {bound.to}; the nearest site that can hold it is {name} with {latency:g} ms"
     )
 
 

@@ -68,15 +68,25 @@ def least_path(
     graph: Graph, weights: Mapping[str, float], source: str, target: str, without: Collection[str] = ()
 ) -> Path | None:
     """The path of least weight over the links that ``weights`` has, less ``without``; None when there is none."""
+    return least_paths(graph, weights, source, (target,), without).get(target)
+
+
+def least_paths(
+    graph: Graph, weights: Mapping[str, float], source: str, targets: Iterable[str], without: Collection[str] = ()
+) -> dict[str, Path]:
+    """The same for each target that is reached."""
     distance, entering = _tree(graph, weights, source, without)
-    if target not in distance:
-        return None
-    links: list[str] = []
-    node = target
-    while node != source:
-        links.append(entering[node])
-        node = graph.ends[entering[node]].source
-    return Path(links=tuple(reversed(links)), weight=distance[target])
+    paths: dict[str, Path] = {}
+    for target in targets:
+        if target not in distance:
+            continue
+        links: list[str] = []
+        node = target
+        while node != source:
+            links.append(entering[node])
+            node = graph.ends[entering[node]].source
+        paths[target] = Path(links=tuple(reversed(links)), weight=distance[target])
+    return paths
 
 
 def disjoint_pair(graph: Graph, weights: Mapping[str, float], source: str, target: str) -> tuple[Path, Path] | None:

@@ -14,6 +14,7 @@ import itertools
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from services.sdn.core.latencies import Latencies, Survey
 from services.sdn.core.links import Ends, LinkState, observe
 from services.sdn.core.movements import Movements
 from services.sdn.core.paths import Graph, least_path, protected_path
@@ -27,6 +28,7 @@ from solyx.events import (
     RouteDecided,
     RouteReason,
     RouteReported,
+    SiteLatenciesMeasured,
     SiteObserved,
 )
 
@@ -63,9 +65,13 @@ class SdnCore:
         self._policy = policy or Policy()
         self._links: dict[str, LinkState] = {}
         self._graph = Graph({})
-        self._sites: dict[str, tuple[datetime, str]] = {}  # when observed, and the network node
+        self._sites: dict[
+            str, tuple[datetime, str, frozenset[str]]
+        ] = {}  # when observed, network node, places it names
         self._routes: dict[Pair, RouteDecided] = {}
         self._reports: dict[Pair, RouteReported] = {}  # the network's last word on each route
+        self._latencies = Latencies(self._policy)
+        self._surveyed_at: datetime | None = None
         self._movements = Movements(self._policy.movement_s)
         self._urgent = _Dirty()  # to be decided at once
         self._routine = _Dirty()  # at the next evaluation
@@ -87,6 +93,8 @@ class SdnCore:
                 self._fold_route(event)
             case RouteReported():
                 self._fold_report(event)
+            case SiteLatenciesMeasured():
+                self._latencies.fold(event)
             case JobPlaced() | PlacementWithdrawn() | JobFinished():
                 if self._movements.fold(event):
                     self._routine.add_all()
@@ -120,7 +128,7 @@ class SdnCore:
         if known is not None and known[0] >= event.observed_at:
             return
         node = event.network_node or event.site
-        self._sites[event.site] = (event.observed_at, node)
+        self._sites[event.site] = (event.observed_at, node, frozenset(event.latency_ms))
         if known is None or known[1] != node:
             self._topology_changed = True
             self._urgent.add_all()
@@ -149,8 +157,25 @@ class SdnCore:
 
     # ---- decide -----------------------------------------------------------------------------------------------------
 
-    def decide(self, now: datetime) -> list[RouteDecided]:
-        """Routes to publish now; they are part of the state already."""
+    def decide(self, now: datetime) -> list[Event]:
+        """Routes, then latencies along them, to publish now; they are part of the state already."""
+        routes = self._decide_routes(now)
+        return [*routes, *self._measure(now, at_once=bool(routes))]
+
+    def _measure(self, now: datetime, *, at_once: bool) -> list[SiteLatenciesMeasured]:
+        """How far places are: after every change of a route, else at every evaluation interval."""
+        interval = timedelta(seconds=self._policy.evaluation_interval_s)
+        due = self._surveyed_at is None or now >= self._surveyed_at + interval
+        if not self._links or not (due or at_once):
+            return []
+        self._surveyed_at = now
+        weights = {name: link.weight(self._policy) for name, link in self._links.items() if self._usable(link, now)}
+        survey = Survey(links=self._links, graph=self._graph, weights=weights, now=now, policy=self._policy)
+        sites = {name: node for name, (_, node, _) in self._sites.items()}
+        places = {place for _, _, named in self._sites.values() for place in named}
+        return self._latencies.tell(survey, sites=sites, places=places, routes=self._routes, now=now)
+
+    def _decide_routes(self, now: datetime) -> list[RouteDecided]:
         self._wake(now)
         if not self._urgent and not self._routine:
             return []

@@ -22,11 +22,13 @@ from solyx.events import (
     JobSubmitted,
     LatencyBound,
     Node,
+    PlaceLatency,
     PlacementDeferred,
     PlacementReason,
     PlacementWithdrawn,
     PowerModel,
     Resources,
+    SiteLatenciesMeasured,
     SiteObserved,
     WorkloadReason,
     WorkloadReported,
@@ -196,6 +198,19 @@ def budget(quantity="gpu_h", limit=10.0, window="day", *, enforcement="hard", ho
 
 def budgets(*each: Budget, tenant="t", revision=1, hours=0.0) -> BudgetSet:
     return BudgetSet(tenant=tenant, revision=revision, budgets=each, set_at=at(hours))
+
+
+def measured(name, hours=0.0, *, since=None, lasts=10.0, **places: float | None) -> SiteLatenciesMeasured:
+    """``since``: hours from which on the round trips have been at least that long."""
+    return SiteLatenciesMeasured(
+        site=name,
+        places={
+            place: PlaceLatency(round_trip_ms=ms, since=at(hours if since is None else since))
+            for place, ms in places.items()
+        },
+        measured_at=at(hours),
+        valid_until=at(hours + lasts),
+    )
 
 
 def core(*events: Event, **policy) -> CmoCore:

@@ -68,7 +68,7 @@ def test_a_place_out_of_reach_is_refused_with_the_nearest():
     events = [site("a", latency={"office": 80}), site("b", latency={"office": 30})]
     finished = refused(core(*events, submitted(latency=("office", 20))))
     assert finished.reason is FinishReason.LATENCY_UNREACHABLE
-    assert finished.message == "asks for 20 ms to office; the nearest site that can hold it is b with 30 ms"
+    assert finished.message == "asks for 20 ms to office; the nearest site that can hold it is b with 30 ms (declared)"
     unknown = refused(core(*events, submitted(latency=("mars", 20))))
     assert unknown.message == "no site that can hold it knows its latency to mars"
 

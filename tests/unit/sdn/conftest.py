@@ -20,6 +20,7 @@ from solyx.events import (
     Resources,
     RouteDecided,
     RouteReported,
+    SiteLatenciesMeasured,
     SiteObserved,
     WithdrawalReason,
 )
@@ -37,6 +38,7 @@ class Network:
         self.now = START
         self.log: list[Event] = []
         self.decided: list[RouteDecided] = []
+        self.measured: list[SiteLatenciesMeasured] = []
 
     def tell(self, *events: Event) -> None:
         self.log.extend(events)
@@ -69,9 +71,11 @@ class Network:
                 )
             )
 
-    def site(self, *names: str, at: str = "") -> None:
+    def site(self, *names: str, at: str = "", declares: dict[str, float] | None = None) -> None:
         for name in names:
-            self.tell(SiteObserved(site=name, observed_at=self.now, nodes=(), network_node=at))
+            self.tell(
+                SiteObserved(site=name, observed_at=self.now, nodes=(), network_node=at, latency_ms=declares or {})
+            )
 
     def place(self, job: str, site: str, *, data_at: str, gib: float, revision: int = 1, start_in_s: float = 0) -> None:
         spec = JobSpec(
@@ -124,12 +128,21 @@ class Network:
         )
 
     def wait(self, seconds: float = 0) -> list[RouteDecided]:
-        """Let time pass, then decide."""
+        """Let time pass, then decide; the routes among the decisions."""
         self.now += timedelta(seconds=seconds)
-        decided = list(self.core.decide(self.now))
-        self.log.extend(decided)
+        decisions = list(self.core.decide(self.now))
+        decided = [route for route in decisions if isinstance(route, RouteDecided)]
+        measured = [event for event in decisions if isinstance(event, SiteLatenciesMeasured)]
+        assert [*decided, *measured] == decisions
+        self.log.extend(decisions)
         self.decided.extend(decided)
+        self.measured.extend(measured)
         return decided
+
+    def round_trips(self, site: str) -> dict[str, float | None]:
+        """What was last told of a site."""
+        told = [event for event in self.measured if event.site == site]
+        return {place: latency.round_trip_ms for place, latency in told[-1].places.items()} if told else {}
 
     def route(self, source: str, target: str) -> RouteDecided:
         """The last decision on a pair."""
