@@ -41,7 +41,7 @@ _MOVES = frozenset(
         WithdrawalReason.LATENCY,
     )
 )
-_AFTER = {
+_AFTER: dict[WithdrawalReason | None, PlacementReason] = {
     WithdrawalReason.MIGRATION: PlacementReason.MIGRATION,
     WithdrawalReason.SUSPENSION: PlacementReason.RESUMED,
     WithdrawalReason.GRID_EVENT: PlacementReason.GRID_EVENT,
@@ -185,8 +185,8 @@ class Job:
         """Why a new placement is made: ``first`` for the first one, else what ended the one before."""
         if not self.revision:
             return first
-        if self.withdrawn == self.revision and self.withdrawal in _AFTER:
-            return _AFTER[self.withdrawal]
+        if self.withdrawn == self.revision and (reason := _AFTER.get(self.withdrawal)) is not None:
+            return reason
         return PlacementReason.RESUMED if self.end == "stopped" and self.kept_s else PlacementReason.RETRY
 
     @property
