@@ -11,7 +11,6 @@ Workloads are published on ``jobs`` in the moment they are due, as the gateway w
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import threading
 import time
@@ -24,12 +23,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from devstack import child
-from devstack.broker import KafkaBroker
-from devstack.errors import DevstackError
-from devstack.service import ServiceProcess
+from benchmarks.installation import services_alone
 from services.drm.quotas import Cohort, Quota, Quotas, Share
-from solyx.bus.kafka import KafkaBus
 from solyx.bus.port import Received
 from solyx.clock import wall_s
 from solyx.events import (
@@ -46,20 +41,19 @@ from solyx.events import (
     decode,
     encode,
 )
-from solyx.topics import TOPICS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
+    from solyx.bus.kafka import KafkaBus
     from solyx.bus.port import Tail
     from solyx.events import Record
 
 SITE = "kueue"
 SERVICES = ("cmo", "drm", "actuator")
 QUOTA_UNITS, BORROWING_LIMIT = 20, 100
-READY_WITHIN_S = 60.0
 GIVE_UP_S = 420.0
 REPORT_EVERY_S = 10.0
 SETTLE_S = 1.0
@@ -157,70 +151,22 @@ def measure_large(console: Console) -> dict[str, float]:
 
 
 def _measure(load: Load, console: Console) -> dict[str, float]:
-    with _installation(load) as bus:
-        tail = bus.tail(["allocations", "actuations", "placements"], at_end=True)
-        try:
-            return _run(load, bus, tail, console)
-        finally:
-            tail.close()
-
-
-# ------------------------------------------------------------------------------------------------------------ the services
-
-
-@contextlib.contextmanager
-def _installation(load: Load) -> Generator[KafkaBus]:
-    """A broker, the three services, and a site as large as all quotas."""
-    with (
-        tempfile.TemporaryDirectory(prefix="solyx-admission-") as name,
-        KafkaBroker(f"{name}/kafka") as broker,
-        KafkaBus(broker.bootstrap_servers, client_name="benchmark") as bus,
-    ):
-        directory = Path(name)
-        bus.ensure_topics(TOPICS)
-        now = datetime.fromtimestamp(wall_s(), UTC)
-        node = Node(name="all", cpu_milli=load.units * _UNIT, memory_bytes=2**50)
-        _publish(bus, [SiteObserved(site=SITE, observed_at=now, nodes=(node,))], now)
-        quotas = directory / "quotas.json"
+    now = datetime.fromtimestamp(wall_s(), UTC)
+    node = Node(name="all", cpu_milli=load.units * _UNIT, memory_bytes=2**50)
+    site = SiteObserved(site=SITE, observed_at=now, nodes=(node,))
+    with tempfile.TemporaryDirectory(prefix="solyx-admission-") as name:
+        quotas = Path(name, "quotas.json")
         quotas.write_bytes(msgspec.json.encode(load.quotas()))
-        environment = {
-            "SOLYX_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-            "SOLYX_STATE_DIR": str(directory / "state"),
-            "SOLYX_LOG_LEVEL": "warning",
-            "SOLYX_DRM_QUOTAS_FILE": str(quotas),
-        }
-        processes = [
-            ServiceProcess(service, 0, port=child.free_port(), environment=environment, logs=directory)
-            for service in SERVICES
-        ]
-        try:
-            for process in processes:
-                process.start()
-            _wait_ready(processes)
-            yield bus
-        finally:
-            for process in processes:
-                process.ask_to_stop()
-            for process in processes:
-                process.ensure_stopped(by=time.monotonic() + 10)
+        with services_alone(SERVICES, [site], {"SOLYX_DRM_QUOTAS_FILE": str(quotas)}) as (bus, _):
+            return _watched(load, bus, console)
 
 
-def _wait_ready(processes: Sequence[ServiceProcess]) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    while not all(process.ready for process in processes):
-        for process in processes:
-            process.tend()
-        if time.monotonic() > deadline:
-            late = next(process for process in processes if not process.ready)
-            message = f"{late.name} is not ready within {READY_WITHIN_S:.0f} s"
-            raise DevstackError(message, f"read {late.log_file}")
-        time.sleep(0.05)
-
-
-def _publish(bus: KafkaBus, events: Sequence[Event], at: datetime) -> None:
-    publisher = bus.publisher(name="benchmark")
-    publisher.publish([encode(event, source="benchmark", time=at) for event in events])
-    publisher.close()
+def _watched(load: Load, bus: KafkaBus, console: Console) -> dict[str, float]:
+    tail = bus.tail(["allocations", "actuations", "placements"], at_end=True)
+    try:
+        return _run(load, bus, tail, console)
+    finally:
+        tail.close()
 
 
 # ------------------------------------------------------------------------------------------------------------- the workload

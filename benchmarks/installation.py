@@ -1,4 +1,4 @@
-"""A whole installation for a measurement: every service real, on a generated scenario with sites as large as the load needs."""
+"""What is measured: every service on a generated scenario with sites as large as the load needs, or a few on a broker of their own."""
 
 from __future__ import annotations
 
@@ -6,27 +6,37 @@ import contextlib
 import re
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
 
+from devstack import child
+from devstack.broker import KafkaBroker
+from devstack.errors import DevstackError
 from devstack.options import SERVICES
+from devstack.service import ServiceProcess
 from devstack.stack import Plan, Stack
 from solyx import scenario
 from solyx.bus.kafka import KafkaBus
 from solyx.clock import ReplayTime, wall_s, write_replay_time
+from solyx.events import encode
 from solyx.scenario import generate
+from solyx.topics import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
 
     from solyx.bus.port import Received
+    from solyx.events import SiteObserved
 
 SITES = 3
 CORES_PER_NODE = 32
 MAX_BATCH = 10_000  # jobs in one request
+READY_WITHIN_S = 60.0
+STOPPED_WITHIN_S = 10.0
 
 
 class Installation:
@@ -131,6 +141,55 @@ def installation(
                 made.close()
         finally:
             stack.stop()
+
+
+@contextlib.contextmanager
+def services_alone(
+    services: Sequence[str], sites: Sequence[SiteObserved], environment: Mapping[str, str] | None = None
+) -> Generator[tuple[KafkaBus, list[ServiceProcess]]]:
+    """A broker, one process of each of these services, and sites that are already known to them; nothing is left behind."""
+    with (
+        tempfile.TemporaryDirectory(prefix="solyx-benchmark-") as name,
+        KafkaBroker(f"{name}/kafka") as broker,
+        KafkaBus(broker.bootstrap_servers, client_name="benchmark") as bus,
+    ):
+        bus.ensure_topics(TOPICS)
+        now = datetime.fromtimestamp(wall_s(), UTC)
+        publisher = bus.publisher(name="sites")
+        publisher.publish([encode(site, source="benchmark", time=now) for site in sites])
+        publisher.close()
+        shared = {
+            "SOLYX_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+            "SOLYX_STATE_DIR": f"{name}/state",
+            "SOLYX_LOG_LEVEL": "warning",
+        }
+        processes = [
+            ServiceProcess(
+                service, 0, port=child.free_port(), environment=shared | dict(environment or {}), logs=Path(name)
+            )
+            for service in services
+        ]
+        try:
+            for process in processes:
+                process.start()
+            _wait_ready(processes)
+            yield bus, processes
+        finally:
+            for process in processes:
+                process.ask_to_stop()
+            for process in processes:
+                process.ensure_stopped(by=time.monotonic() + STOPPED_WITHIN_S)
+
+
+def _wait_ready(processes: Sequence[ServiceProcess]) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not all(process.ready for process in processes):
+        for process in processes:
+            process.tend()
+        if time.monotonic() > deadline:
+            late = next(process for process in processes if not process.ready)
+            raise DevstackError(f"{late.name} is not ready within {READY_WITHIN_S:.0f} s", f"read {late.log_file}")
+        time.sleep(0.05)
 
 
 def _scenario(directory: Path, nodes_per_site: int, *, drains: bool) -> Path:

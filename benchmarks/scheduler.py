@@ -6,7 +6,7 @@ cycle 200 running jobs, drawn at random, are reported finished and as many new o
 an event that ``decide`` returns: an allocation, a release, a wait that is explained. Folding is counted in. The same with 1,000 nodes and
 the same queue says whether the time of a decision grows with the site.
 
-Through Kafka (``schedulers.py``): jobs are written to the topic ``jobs`` itself, since this measures the schedulers and not the REST
+Through Kafka (``scheduler_through_kafka.py``): jobs are written to the topic ``jobs`` itself, since this measures the schedulers and not the REST
 front. CMO and DRM are processes as in production, on a real broker; four sites of 2,500 nodes have room for every job. The rate is
 from the first job written to the last allocation on the topic.
 """
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.schedulers import measure_kafka
+from benchmarks.scheduler_through_kafka import measure_kafka
 from services.drm.core import DrmCore
 from solyx.events import (
     CostBreakdown,

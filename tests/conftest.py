@@ -8,9 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from devstack.broker import KafkaBroker
 from devstack.postgres import PostgresServer
+
+settings.register_profile("solyx", deadline=None)  # how fast this machine is, is a benchmark's work
+settings.load_profile("solyx")
 
 
 @pytest.fixture(scope="session")

@@ -351,13 +351,20 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_dead_letter(received: Received) -> DeadLetter:
-    """Read what ``dead_letter`` wrote."""
+    """Read what ``dead_letter`` wrote. What others put there has its place among the dead letters, and the error says so."""
     added = {k: v.decode(errors="replace") for k, v in received.headers if k.startswith("dl_")}
+    error = added.get("dl_error", "")
+    try:
+        place = added["dl_topic"], int(added["dl_partition"]), int(added["dl_offset"])
+    except (KeyError, ValueError) as strange:
+        place = received.topic, received.partition, received.offset
+        what = f"no header {strange}" if isinstance(strange, KeyError) else f"{strange}"
+        error = "; ".join(filter(None, [error, f"not parked by Solyx, so it cannot be replayed: {what}"]))
     return DeadLetter(
-        topic=added.get("dl_topic", ""),
-        partition=int(added.get("dl_partition", -1)),
-        offset=int(added.get("dl_offset", -1)),
-        error=added.get("dl_error", ""),
+        topic=place[0],
+        partition=place[1],
+        offset=place[2],
+        error=error,
         service=added.get("dl_service", ""),
         time=added.get("dl_time", ""),
         key=received.key,

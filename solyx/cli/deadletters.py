@@ -104,8 +104,10 @@ def replay(
     letters = _letters(bus)
     chosen = list(letters.values()) if all_letters else [_find(letters, place) for place in places or ()]
     for letter in chosen:
-        if letter.topic not in BY_NAME:
-            errors.print(f"{_place(letter)} names no topic of this version; it stays parked", style="red", markup=False)
+        if letter.topic not in BY_NAME or letter.topic == DEADLETTERS.name:
+            errors.print(
+                f"{_place(letter)} is of no topic that it could go back to; it stays parked", style="red", markup=False
+            )
             raise typer.Exit(2)
     publisher = bus.publisher(name="deadletters")
     try:

@@ -164,14 +164,7 @@ class GridBook:
 
     def recall(self, event: GridEventAnnounced) -> None:
         """Know what an earlier process announced."""
-        self._known[event.site, event.event_id] = Listed(
-            event_id=event.event_id,
-            site=event.site,
-            start=event.start,
-            end=event.end,
-            power_cap_w=event.power_cap_w,
-            status=event.status,
-        )
+        self._known[event.site, event.event_id] = msgspec.convert(event, Listed, from_attributes=True)
 
     def changes(self, listed: Iterable[Listed], now: datetime) -> list[GridEventAnnounced]:
         """Events that are new or differ. One that was over before we first saw it is history, and left out."""
@@ -190,15 +183,4 @@ class GridBook:
         for event in changed:
             self._known[event.site, event.event_id] = event
         self._known = {key: event for key, event in self._known.items() if key in current or event.end > now}
-        return [
-            GridEventAnnounced(
-                event_id=event.event_id,
-                site=event.site,
-                start=event.start,
-                end=event.end,
-                power_cap_w=event.power_cap_w,
-                status=event.status,
-                announced_at=now,
-            )
-            for event in changed
-        ]
+        return [GridEventAnnounced(**msgspec.structs.asdict(event), announced_at=now) for event in changed]

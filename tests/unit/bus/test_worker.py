@@ -64,3 +64,18 @@ def test_a_dead_letter_keeps_place_bytes_and_headers() -> None:
     )
     assert letter.value == b"\xff{"
     assert letter.headers == received.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "what"),
+    [
+        ([("dl_topic", b"jobs"), ("dl_partition", b"two"), ("dl_offset", b"1")], "'two'"),
+        ([("dl_topic", b"jobs"), ("dl_partition", b"2")], "no header 'dl_offset'"),
+        ([], "no header 'dl_topic'"),
+    ],
+)
+def test_what_others_put_among_the_dead_letters_is_shown_where_it_lies(headers, what) -> None:
+    letter = parse_dead_letter(Received("deadletters", 0, 9, 0, "key", b"x", headers))
+    assert (letter.topic, letter.partition, letter.offset) == ("deadletters", 0, 9)
+    assert "not parked by Solyx" in letter.error
+    assert what in letter.error

@@ -9,6 +9,7 @@ from tests.unit.cmo.cmo_builders import (
     cap,
     carbon,
     core,
+    flat,
     node,
     only,
     placements,
@@ -22,12 +23,6 @@ from tests.unit.cmo.cmo_builders import (
 # One site: 100 W idle, 10 W a core, 8 cores; a second one only where a test says so.
 START, END = 2.0, 5.0
 S = 1 / 3600
-
-
-def world(*names):
-    return [
-        event for name in names for event in (site(name, node()), prices(name, *[50.0] * 120, start=-24), carbon(name))
-    ]
 
 
 def running(made, *jobs, hours=0.0):
@@ -59,7 +54,7 @@ def protected(name, **more):
 
 
 def test_the_least_valuable_makes_room_just_before_the_window_and_comes_back_after_it():
-    made = core(*world("a"), reaction_s=10.0)
+    made = core(*flat("a"), reaction_s=10.0)
     placed = running(made, suspendable("low"), suspendable("high", priority=1), protected("kept"))
     made.fold(cap("a", 145, START, END))
     (planned,) = responses(made.decide(at(0.1)))
@@ -81,7 +76,7 @@ def test_the_least_valuable_makes_room_just_before_the_window_and_comes_back_aft
 
 
 def test_protected_work_stays_and_the_report_says_why_the_cap_is_not_reached():
-    made = core(*world("a"))
+    made = core(*flat("a"))
     running(made, protected("p"), protected("q"))
     made.fold(cap("a", 120, START, END))
     made.decide(at(1))
@@ -93,7 +88,7 @@ def test_protected_work_stays_and_the_report_says_why_the_cap_is_not_reached():
 
 
 def test_work_moves_where_that_costs_less_than_to_wait():
-    made = core(*world("a", "b"), delay_eur_per_job_h=1.0)
+    made = core(*flat("a", "b"), delay_eur_per_job_h=1.0)
     placed = running(made, suspendable("j", sites=()))
     (name,) = {one.site for one in placed.values()}
     other = "b" if name == "a" else "a"
@@ -108,7 +103,7 @@ def test_work_moves_where_that_costs_less_than_to_wait():
 
 
 def test_a_start_that_does_not_fit_under_the_cap_waits_for_the_end_of_the_window():
-    made = core(*world("a"))
+    made = core(*flat("a"))
     running(made, protected("p"))
     made.fold(cap("a", 125, START, END))
     made.decide(at(START))
@@ -117,7 +112,7 @@ def test_a_start_that_does_not_fit_under_the_cap_waits_for_the_end_of_the_window
 
 
 def test_what_is_queued_at_the_site_is_taken_back_before_it_takes_the_room_of_what_stops():
-    made = core(*world("a"), reaction_s=10.0)
+    made = core(*flat("a"), reaction_s=10.0)
     placed = running(made, *(suspendable(f"r{n}") for n in range(4)))
     made.fold(submitted("queued", hours=0.5, cores=2, runs=1, max_delay=0.0, preemptible=True))
     assert only(placements(made.decide(at(0.5)))).site == "a"
@@ -130,7 +125,7 @@ def test_what_is_queued_at_the_site_is_taken_back_before_it_takes_the_room_of_wh
 
 
 def test_a_cancelled_event_lets_the_work_come_back():
-    made = core(*world("a"))
+    made = core(*flat("a"))
     placed = running(made, suspendable("j"))
     made.fold(cap("a", 100, START, END))
     made.decide(at(1))
@@ -147,7 +142,7 @@ def test_a_cancelled_event_lets_the_work_come_back():
 
 
 def test_a_changed_window_is_followed():
-    made = core(*world("a"))
+    made = core(*flat("a"))
     running(made, suspendable("j"))
     made.fold(cap("a", 100, START, END))
     made.decide(at(1))
@@ -157,7 +152,7 @@ def test_a_changed_window_is_followed():
 
 
 def test_a_restarted_core_tells_on_where_the_last_one_stopped():
-    made = core(*world("a"))
+    made = core(*flat("a"))
     placed = running(made, suspendable("j"))
     events = [cap("a", 115, START, END)]
     made.fold(events[0])
@@ -166,7 +161,7 @@ def test_a_restarted_core_tells_on_where_the_last_one_stopped():
     said += made.decide(at(START + 5 * S))
     said += made.decide(at(START + 1))
 
-    recovered = core(*world("a"), suspendable("j"), placed["j"], *events, *said)
+    recovered = core(*flat("a"), suspendable("j"), placed["j"], *events, *said)
     (ended,) = responses(recovered.decide(at(END)))
     assert (ended.status, ended.suspended) == ("ended", 1)
     assert ended.mean_w == pytest.approx(100, abs=1)
@@ -174,7 +169,7 @@ def test_a_restarted_core_tells_on_where_the_last_one_stopped():
 
 
 def test_repeats_change_nothing():
-    made = core(*world("a"))
+    made = core(*flat("a"))
     running(made, suspendable("j"))
     event = cap("a", 100, START, END)
     made.fold(event)
@@ -189,7 +184,7 @@ def test_repeats_change_nothing():
 def test_a_battery_counts_towards_the_cap_while_its_charge_lasts():
     battery = Battery(capacity_wh=100, charge_wh=60, max_discharge_w=50)
     charged = msgspec.structs.replace(site("a", node()), battery=battery)
-    made = core(charged, *world("a")[1:])
+    made = core(charged, *flat("a")[1:])
     running(made, suspendable("j"), suspendable("k"))
     made.fold(cap("a", 120, START, END))
     (planned,) = responses(made.decide(at(1)))
@@ -219,7 +214,7 @@ def taken_back(made, until, *, step=5 * S):
 
 @pytest.mark.parametrize("kind", [{"suspendable": True}, {"preemptible": True}])
 def test_work_that_would_make_room_first_is_not_started_above_the_cap_even_if_it_must_not_wait(kind):
-    made = core(*world("a"), reaction_s=10.0)
+    made = core(*flat("a"), reaction_s=10.0)
     running(made, protected("p"))
     made.fold(cap("a", 125, START, END))
     made.decide(at(START))
@@ -229,7 +224,7 @@ def test_work_that_would_make_room_first_is_not_started_above_the_cap_even_if_it
 
 
 def test_protected_work_that_cannot_wait_and_is_cheapest_here_is_taken_back_once_at_most():
-    made = core(*world("a"), site("b", node()), prices("b", *[500.0] * 120, start=-24), carbon("b"), reaction_s=10.0)
+    made = core(*flat("a"), site("b", node()), prices("b", *[500.0] * 120, start=-24), carbon("b"), reaction_s=10.0)
     running(made, protected("p", sites=("a",)))
     made.fold(cap("a", 125, START, END))
     made.decide(at(START))
@@ -238,7 +233,7 @@ def test_protected_work_that_cannot_wait_and_is_cheapest_here_is_taken_back_once
 
 
 def test_an_event_that_is_heard_of_after_its_window_began_does_not_count_the_time_before_as_nothing():
-    made = core(*world("a"))
+    made = core(*flat("a"))
     running(made, protected("p"))
     made.fold(cap("a", 150, START, END, announced=START))
     made.decide(at(START + 1))
@@ -249,7 +244,7 @@ def test_an_event_that_is_heard_of_after_its_window_began_does_not_count_the_tim
 def test_an_event_that_is_announced_before_its_site_is_seen_is_answered_once_it_is():
     made = core(cap("a", 100, START, END))
     made.decide(at(0))
-    for event in world("a"):
+    for event in flat("a"):
         made.fold(event)
     assert {one.status for one in responses(made.decide(at(1)))} == {"planned"}
     placed = running(made, suspendable("j"), hours=1)
@@ -258,7 +253,7 @@ def test_an_event_that_is_announced_before_its_site_is_seen_is_answered_once_it_
 
 
 def test_the_ramp_after_a_window_costs_no_deadline():
-    made = core(*world("a"), restart_s=0.0)
+    made = core(*flat("a"), restart_s=0.0)
     tight = submitted("tight", cores=2, runs=10, suspendable=True, deadline=END + 8 + 60 * S)
     placed = running(made, suspendable("first"), tight)
     made.fold(cap("a", 100, START, END))

@@ -75,20 +75,25 @@ def released(job: str, *, revision: int = 1, where: str = "a") -> Event:
     )
 
 
-def ran(job: str, start: float, end: float | None, *, revision: int = 1, where: str = "a") -> list[Event]:
-    def report(status: str, when: float) -> Event:
-        return WorkloadReported(
-            job_id=job,
-            tenant="t",
-            site=where,
-            revision=revision,
-            status=status,  # type: ignore[arg-type]
-            reason=WorkloadReason.APPLIED,
-            started_at=at(start),
-            at=at(when),
-        )
+def reported(
+    status: str, when: float, *, job: str, start: float, revision: int, where: str, progress_min: float = 0
+) -> Event:
+    return WorkloadReported(
+        job_id=job,
+        tenant="t",
+        site=where,
+        revision=revision,
+        status=status,  # type: ignore[arg-type]
+        reason=WorkloadReason.APPLIED,
+        started_at=at(start),
+        progress_s=60 * progress_min,
+        at=at(when),
+    )
 
-    return [report("started", start)] + ([report("succeeded", end)] if end is not None else [])
+
+def ran(job: str, start: float, end: float | None, *, revision: int = 1, where: str = "a") -> list[Event]:
+    about = {"job": job, "start": start, "revision": revision, "where": where}
+    return [reported("started", start, **about)] + ([reported("succeeded", end, **about)] if end is not None else [])
 
 
 def finished(job: str) -> Event:
@@ -181,20 +186,11 @@ def stretch(
         progress_s=60 * work[0],
     )
 
-    def report(status: str, when: float, progress: float) -> Event:
-        return WorkloadReported(
-            job_id="x",
-            tenant="t",
-            site=where,
-            revision=revision,
-            status=status,  # type: ignore[arg-type]
-            reason=WorkloadReason.APPLIED,
-            started_at=at(start),
-            progress_s=60 * progress,
-            at=at(when),
-        )
-
-    reports = [report("started", start, work[0]), report(status, end, work[1])]
+    about = {"job": "x", "start": start, "revision": revision, "where": where}
+    reports = [
+        reported("started", start, **about, progress_min=work[0]),
+        reported(status, end, **about, progress_min=work[1]),
+    ]
     return [allocation, *reports, released("x", revision=revision, where=where)]
 
 

@@ -232,28 +232,15 @@ def test_only_what_was_borrowed_comes_back() -> None:
     }  # a has the lower priority, but borrowed nothing
 
 
-def test_gpus_come_back_from_who_borrows_gpus_and_not_from_who_borrows_cpu() -> None:
-    quota = Quota(cpu_milli=8000, gpu_milli=2000)
-    world = World(node("a", cpu=24, gpus=6), quotas=cohort(a=quota, b=quota, c=quota))
-    two = lent(devices=(gpu(count=2),))
-    world.tell(*many("c", 2, two))
-    world.decide()
-    world.tell(placed("cpu of a", lent(9), tenant="a"))
-    world.decide(1)
-    world.tell(placed("gpus of a", two, tenant="a"))  # its guaranteed ones, and cheapest to stop: the youngest
-    world.decide(2)
-    world.tell(placed("gpus of b", two, tenant="b"))
-    assert [job_id for job_id, *_ in releases(world.decide(3))] == ["c-0"]
-
-
 def gpu_cohort(*, spare_gpus: int) -> Quotas:
     """Three tenants of two GPUs and eight CPUs, and GPUs of the cohort that nobody's nodes need to have."""
     quota = Quota(cpu_milli=8000, gpu_milli=2000)
     return Quotas(cohorts={"labs": Cohort(gpu_milli=1000 * spare_gpus, tenants=dict.fromkeys("abc", quota))})
 
 
-def test_gpus_that_the_nodes_lack_come_back_from_who_borrows_gpus_and_not_from_who_borrows_cpu() -> None:
-    world = World(node("a", cpu=24, gpus=6), quotas=gpu_cohort(spare_gpus=6))  # the quotas would let everybody start
+@pytest.mark.parametrize(("spare_gpus", "reason"), [(0, DeferralReason.QUOTA), (6, DeferralReason.NO_CAPACITY)])
+def test_gpus_come_back_from_who_borrows_gpus_and_not_from_who_borrows_cpu(spare_gpus, reason) -> None:
+    world = World(node("a", cpu=24, gpus=6), quotas=gpu_cohort(spare_gpus=spare_gpus))
     two = lent(devices=(gpu(count=2),))
     world.tell(*many("c", 2, two))
     world.decide()
@@ -263,7 +250,7 @@ def test_gpus_that_the_nodes_lack_come_back_from_who_borrows_gpus_and_not_from_w
     world.decide(2)
     world.tell(placed("gpus of b", two, tenant="b"))
     decisions = world.decide(3)
-    assert deferrals(decisions)["gpus of b"].reason is DeferralReason.NO_CAPACITY
+    assert deferrals(decisions)["gpus of b"].reason is reason
     assert [job_id for job_id, *_ in releases(decisions)] == ["c-0"]
 
 

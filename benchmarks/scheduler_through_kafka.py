@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 
-from devstack import child
-from devstack.broker import KafkaBroker
-from devstack.errors import DevstackError
-from devstack.service import ServiceProcess
-from solyx.bus.kafka import KafkaBus
+from benchmarks.installation import services_alone
 from solyx.clock import wall_s
 from solyx.events import (
     DeviceGroup,
@@ -29,13 +22,12 @@ from solyx.events import (
     SiteObserved,
     encode,
 )
-from solyx.topics import TOPICS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-
     from rich.console import Console
 
+    from devstack.service import ServiceProcess
+    from solyx.bus.kafka import KafkaBus
     from solyx.bus.port import Tail
 
 SERVICES = ("cmo", "drm")
@@ -44,7 +36,6 @@ NODES_PER_SITE = 2_500
 WARM_UP_JOBS = 10_000
 JOBS = 50_000
 BATCH = 2_000
-READY_WITHIN_S = 60.0
 GIVE_UP_S = 180.0
 GIB = 2**30
 SORTS = (  # all jobs together take little more than half of one site: nothing waits for room, wherever it is placed
@@ -58,7 +49,9 @@ SORTS = (  # all jobs together take little more than half of one site: nothing w
 
 def measure_kafka(console: Console) -> dict[str, float]:
     """Jobs a second from the topic ``jobs`` to the topic ``allocations``, after a warm-up."""
-    with _installation() as (bus, processes):
+    now = datetime.fromtimestamp(wall_s(), UTC)
+    sites = [_site(f"site-{number}", now) for number in range(SITES)]  # with room for every job
+    with services_alone(SERVICES, sites) as (bus, processes):
         tail = bus.tail(["allocations"], at_end=True)
         try:
             _load(bus, tail, "warm-up", WARM_UP_JOBS)
@@ -75,42 +68,6 @@ def measure_kafka(console: Console) -> dict[str, float]:
     return {"kafka_jobs_per_s": JOBS / elapsed_s, "kafka_p50_s": float(p50), "kafka_p99_s": float(p99)} | spent
 
 
-@contextlib.contextmanager
-def _installation() -> Generator[tuple[KafkaBus, list[ServiceProcess]]]:
-    """A broker, CMO and DRM, and sites with room for every job."""
-    with (
-        tempfile.TemporaryDirectory(prefix="solyx-schedulers-") as name,
-        KafkaBroker(f"{name}/kafka") as broker,
-        KafkaBus(broker.bootstrap_servers, client_name="benchmark") as bus,
-    ):
-        bus.ensure_topics(TOPICS)
-        now = datetime.fromtimestamp(wall_s(), UTC)
-        publisher = bus.publisher(name="sites")
-        publisher.publish(
-            [encode(_site(f"site-{number}", now), source="benchmark", time=now) for number in range(SITES)]
-        )
-        publisher.close()
-        environment = {
-            "SOLYX_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
-            "SOLYX_STATE_DIR": f"{name}/state",
-            "SOLYX_LOG_LEVEL": "warning",
-        }
-        processes = [
-            ServiceProcess(service, 0, port=child.free_port(), environment=environment, logs=Path(name))
-            for service in SERVICES
-        ]
-        try:
-            for process in processes:
-                process.start()
-            _wait_ready(processes)
-            yield bus, processes
-        finally:
-            for process in processes:
-                process.ask_to_stop()
-            for process in processes:
-                process.ensure_stopped(by=time.monotonic() + 10)
-
-
 def _site(name: str, now: datetime) -> SiteObserved:
     gpus = (DeviceGroup(model="A100", count=8),)
     nodes = tuple(
@@ -118,17 +75,6 @@ def _site(name: str, now: datetime) -> SiteObserved:
         for n in range(NODES_PER_SITE)
     )
     return SiteObserved(site=name, observed_at=now, nodes=nodes)
-
-
-def _wait_ready(processes: Sequence[ServiceProcess]) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    while not all(process.ready for process in processes):
-        for process in processes:
-            process.tend()
-        if time.monotonic() > deadline:
-            late = next(process for process in processes if not process.ready)
-            raise DevstackError(f"{late.name} is not ready within {READY_WITHIN_S:.0f} s", f"read {late.log_file}")
-        time.sleep(0.05)
 
 
 def _load(bus: KafkaBus, tail: Tail, name: str, jobs: int) -> tuple[list[float], float]:
