@@ -24,7 +24,7 @@ from services.drm.service import role as drm_role
 from services.drm.settings import DrmSettings
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.runner import ServiceRunner
-from solyx.events import EnergySeriesPublished, Node, SiteObserved
+from solyx.events import EnergySeriesPublished, JobPlaced, Node, SiteObserved, Victim, decode
 from tests.gateway_app import running
 
 if TYPE_CHECKING:
@@ -72,12 +72,18 @@ def site(solyx: Running, *, draining: str = "") -> SiteObserved:
     return SiteObserved(site="oslo", observed_at=solyx.clock.now(), nodes=nodes)
 
 
-def energy(solyx: Running) -> list[EnergySeriesPublished]:
+def small_site(solyx: Running, name: str) -> SiteObserved:
+    """One node, which one of the jobs here fills."""
+    node = Node(name=f"{name}-1", cpu_milli=8000, memory_bytes=2**36)
+    return SiteObserved(site=name, observed_at=solyx.clock.now(), nodes=(node,))
+
+
+def energy(solyx: Running, name: str = "oslo") -> list[EnergySeriesPublished]:
     """The same at every hour: nothing is gained by waiting."""
     values = {"price_eur_per_mwh": 50.0, "carbon_gco2_per_kwh": 100.0}
     start = solyx.clock.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
     return [
-        EnergySeriesPublished(site="oslo", kind=kind, start=start, values=(value,) * 96, published_at=start)  # pyright: ignore[reportArgumentType]
+        EnergySeriesPublished(site=name, kind=kind, start=start, values=(value,) * 96, published_at=start)  # pyright: ignore[reportArgumentType]
         for kind, value in values.items()
     ]
 
@@ -163,6 +169,51 @@ async def test_a_job_that_is_preempted_and_drained_goes_on_and_does_its_work_onc
     )
     assert ran_s == pytest.approx(WORK_S + 2 * RESTART_S + 2 * CHECKPOINT_S), "it runs only what is left"
     findings = check(_records(bus), accepted=[long, urgent])
+    assert findings.clean, findings
+
+
+@pytest.mark.timeout(300)
+async def test_of_three_full_sites_the_one_with_the_cheapest_victim_makes_room_and_that_goes_on(
+    postgres_url: str, broker: KafkaBroker, tmp_path: Path
+) -> None:
+    """At the first site work of a higher rank runs, at the second one that would begin anew, at the third one that keeps its work."""
+    valued = LONG | {"name": "valued", "duration_estimate": "5h", "priority": 5, "allowed_sites": ["bergen"]}
+    forgetful = LONG | {"name": "forgetful", "duration_estimate": "5h", "suspendable": False, "allowed_sites": ["oslo"]}
+    keeping = LONG | {"name": "keeping", "duration_estimate": "2h", "max_delay": "24h"}
+    bus = KafkaBus(broker.bootstrap_servers, client_name="test")
+    async with line(postgres_url, bus, tmp_path) as (solyx, client):
+        for name in ("bergen", "oslo", "tromso"):
+            solyx.publish(small_site(solyx, name), *energy(solyx, name))
+        others = []
+        for description in (valued, forgetful):
+            others.append((await client.post("/v1/jobs", json=description)).json()["id"])
+            await job_when(solyx, client, others[-1], lambda job: job["state"] == "running")
+        victim = (await client.post("/v1/jobs", json=keeping)).json()["id"]
+        await job_when(solyx, client, victim, lambda job: job["state"] == "running")
+        solyx.clock.advance(900)
+
+        urgent = (await client.post("/v1/jobs", json=URGENT | {"parallelism": 1, "max_delay": "0s"})).json()["id"]
+        done = await job_when(solyx, client, urgent, lambda job: job["state"] == "succeeded")
+        story = await job_when(solyx, client, victim, lambda job: job["state"] == "succeeded")
+        await job_when(solyx, client, victim, lambda job: len(entries(job, "allocation.released")) == 2)
+        untouched = [await job_when(solyx, client, one, lambda job: job["state"] == "succeeded") for one in others]
+        for one in (*others, urgent):
+            await job_when(solyx, client, one, lambda job: entries(job, "allocation.released"))
+
+    (placed,) = entries(done, "job.placed")
+    assert placed["site"] == "tromso"
+    assert placed["figures"]["bound_by"].endswith("waits in the site's queue until 1 of lower priority has made room")
+    assert [entry["reason"] for entry in entries(story, "allocation.released")] == ["preempted", "finished"]
+    assert [entry["reason"] for entry in entries(story, "job.placed")][1:] == ["resumed"]
+    assert entries(story, "job.placed")[-1]["figures"]["progress_s"] >= 900
+    for other in untouched:
+        assert [entry["reason"] for entry in entries(other, "allocation.released")] == ["finished"]
+        assert other["revision"] == 1
+    records = _records(bus)
+    events = [decode(record.value, record.headers).event for record in records if record.value]
+    (plan,) = [event.victims for event in events if isinstance(event, JobPlaced) and event.job_id == urgent]
+    assert plan == (Victim(job_id=victim, revision=1),)
+    findings = check(records, accepted=[*others, victim, urgent])
     assert findings.clean, findings
 
 

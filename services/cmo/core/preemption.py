@@ -184,7 +184,7 @@ def _plan_of(choice: Choice, yields: list[Yield]) -> Plan:
     stopped = tuple(one for one in yields if not one.planned)
     delayed = tuple(one for one in yields if one.planned)
     words = choice.bound_by
-    if yields:
-        words += f" until work of lower priority has made room: {', '.join(one.job.job_id for one in yields)}"
+    if yields:  # no names: whoever asks why this job waits need not know whose work is stopped
+        words += f" until {len(yields)} of lower priority {'has' if len(yields) == 1 else 'have'} made room"
     victims = tuple(Victim(job_id=one.job.job_id, revision=one.job.revision) for one in stopped)
     return Plan(replace(choice, victims=victims, bound_by=words), stopped, delayed)

@@ -79,7 +79,7 @@ def test_the_site_is_taken_whose_victims_cost_least(at_a, at_b, at_c):
     assert placed.site == "c"
     assert placed.victims == (Victim(job_id="z", revision=1),)
     assert placed.start_at == at(NOW)
-    assert placed.bound_by.endswith("waits in the site's queue until work of lower priority has made room: z")
+    assert placed.bound_by.endswith("waits in the site's queue until 1 of lower priority has made room")
 
 
 def test_of_two_that_lose_their_work_the_one_that_did_less_is_stopped():
