@@ -68,6 +68,7 @@ ALLOCATIONS = _entity("allocations", "site/job id", "site", "Which nodes and dev
 RESPONSES = _entity(
     "responses", "site/event id", "site", "What sites delivered to demand-response events and for their price"
 )
+QUOTAS = _entity("quotas", "site", "site", "How the quotas of each site are used")
 ROUTES = _entity("routes", "source>target", "source>target", "Path and backup of each pair of sites")
 LATENCIES = _entity("latencies", "site", "site", "How far places are from each site, as the network measures it")
 ACTUATIONS = _entity(
@@ -89,6 +90,7 @@ TOPICS: tuple[Topic, ...] = (
     PLACEMENTS,
     RESPONSES,
     ALLOCATIONS,
+    QUOTAS,
     ROUTES,
     LATENCIES,
     ACTUATIONS,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.drm.core import DrmCore
 from solyx.bus.runner import Role
-from solyx.topics import ACTUATIONS, ALLOCATIONS, ENERGY, GRID, PLACEMENTS, SITE_PARTITIONS, SITES
+from solyx.topics import ACTUATIONS, ALLOCATIONS, ENERGY, GRID, PLACEMENTS, QUOTAS, SITE_PARTITIONS, SITES
 
 if TYPE_CHECKING:
     from services.drm.settings import DrmSettings
@@ -22,7 +22,7 @@ def role(settings: DrmSettings) -> Role:
     return Role(
         service="drm",
         inputs=(PLACEMENTS, SITES, ENERGY, ACTUATIONS),
-        outputs=(ALLOCATIONS, GRID),
+        outputs=(ALLOCATIONS, GRID, QUOTAS),
         shards=SITE_PARTITIONS,
         by="site",
         standby=False,

@@ -35,6 +35,7 @@ from solyx.events import (
     JobSubmitted,
     PlacementDeferred,
     PlacementWithdrawn,
+    QuotasReported,
     ReliefAnswered,
     ReliefRequested,
     RouteDecided,
@@ -278,6 +279,10 @@ def _response(changes: Changes, event: DemandResponseReported, _envelope: Envelo
     changes._entity("response", event.key, Entity(_micros(event.reported_at), value, event.end))  # noqa: SLF001
 
 
+def _quotas(changes: Changes, event: QuotasReported, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("quotas", event.site, Entity(_micros(event.reported_at), value))  # noqa: SLF001
+
+
 def _budget(changes: Changes, event: BudgetSet, _envelope: Envelope, value: bytes) -> None:
     changes._entity("budget", event.tenant, Entity(event.revision, value))  # noqa: SLF001
 
@@ -290,6 +295,7 @@ _HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = 
     PlacementWithdrawn: _withdrawn,
     PlacementDeferred: _deferred,
     BudgetSet: _budget,
+    QuotasReported: _quotas,
     WorkloadReported: _workload,
     JobFinished: _finished,
     SiteObserved: _site,

@@ -19,6 +19,7 @@ from solyx import __version__
 from solyx.bus.port import Transient
 from solyx.cli import connection as connections
 from solyx.cli import deadletters, views
+from solyx.cli import quotas as quota_views
 from solyx.cli import usage as usage_views
 from solyx.cli.output import errors, print_json
 from solyx.client import ApiError, Client, Unreachable
@@ -194,6 +195,19 @@ def grid(json: Json = False, url: Url = None, key: Key = None) -> None:
     """List demand-response events of the last week and to come, and what each site delivers."""
     with connect(url, key) as client:
         views.show_grid(client.grid(), as_json=json)
+
+
+@app.command()
+def quotas(
+    site: Annotated[str | None, typer.Option(help="Only at this site.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's, and its cohorts' (administrators).")] = None,
+    json: Json = False,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Show who holds, borrows, lends and waits for what under the quotas of each site."""
+    with connect(url, key) as client:
+        quota_views.show_quotas(client.quotas(site=site, tenant=tenant), as_json=json)
 
 
 @app.command()

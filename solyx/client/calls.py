@@ -20,6 +20,7 @@ from solyx.client.model import (
     Job,
     JobPage,
     Problem,
+    QuotaList,
     RouteList,
     ServerEvent,
     SiteList,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from solyx.client.model import BudgetStatus, Route
-    from solyx.events import SiteObserved
+    from solyx.events import QuotasReported, SiteObserved
 
 T = TypeVar("T")
 
@@ -181,6 +182,12 @@ def cancel(job_id: str) -> Call[CancelledJob]:
 def sites() -> Call[list[SiteObserved]]:
     """The sites and their nodes."""
     return Call(method="GET", path="/v1/sites", answer=SiteList, part=lambda answer: answer.sites)
+
+
+def quotas(*, site: str | None = None, tenant: str | None = None) -> Call[list[QuotasReported]]:
+    """What each cohort and tenant holds, borrows, lends and waits for at the sites that have quotas."""
+    params = _given({"site": site, "tenant": tenant})
+    return Call(method="GET", path="/v1/quotas", answer=QuotaList, part=lambda answer: answer.sites, params=params)
 
 
 def routes() -> Call[list[Route]]:

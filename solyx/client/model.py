@@ -15,6 +15,7 @@ from solyx.events import (
     ForecastIssued,
     GridEventAnnounced,
     JobSpec,
+    QuotasReported,
     RouteDecided,
     SiteObserved,
 )
@@ -180,6 +181,12 @@ class CancelledJob(Answer, frozen=True, kw_only=True):
     id: str
     state: str
     cancel_requested_at: datetime
+
+
+class QuotaList(Answer, frozen=True, kw_only=True):
+    """How the quotas of each site are used."""
+
+    sites: list[QuotasReported]
 
 
 class Route(Answer, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ class Client:
     job = _carried_out(calls.job)
     cancel = _carried_out(calls.cancel)
     sites = _carried_out(calls.sites)
+    quotas = _carried_out(calls.quotas)
     routes = _carried_out(calls.routes)
     energy = _carried_out(calls.energy)
     grid = _carried_out(calls.grid)

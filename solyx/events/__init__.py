@@ -44,6 +44,7 @@ from solyx.events.placement import (
     Victim,
     WithdrawalReason,
 )
+from solyx.events.quota import QuotaAccount, QuotaFigure, QuotasReported
 from solyx.events.relief import KeptReason, ReliefAnswered, ReliefJob, ReliefKept, ReliefReason, ReliefRequested
 from solyx.events.response import DemandResponseReported
 from solyx.events.route import PlaceLatency, RouteDecided, RouteReason, SiteLatenciesMeasured
@@ -96,6 +97,9 @@ __all__ = [
     "Poison",
     "PowerModel",
     "Quantity",
+    "QuotaAccount",
+    "QuotaFigure",
+    "QuotasReported",
     "Record",
     "ReleaseReason",
     "ReliefAnswered",

@@ -5,7 +5,20 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from solyx.events import allocation, budget, energy, job, metrics, outcome, placement, relief, response, route, site
+from solyx.events import (
+    allocation,
+    budget,
+    energy,
+    job,
+    metrics,
+    outcome,
+    placement,
+    quota,
+    relief,
+    response,
+    route,
+    site,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +47,7 @@ _TYPES: tuple[type[Event], ...] = (
     allocation.JobAllocated,
     allocation.AllocationDeferred,
     allocation.AllocationReleased,
+    quota.QuotasReported,
     route.RouteDecided,
     route.SiteLatenciesMeasured,
     outcome.WorkloadReported,

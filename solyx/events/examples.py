@@ -43,6 +43,7 @@ from solyx.events.placement import (
     Victim,
     WithdrawalReason,
 )
+from solyx.events.quota import QuotaAccount, QuotaFigure, QuotasReported
 from solyx.events.relief import KeptReason, ReliefAnswered, ReliefJob, ReliefKept, ReliefReason, ReliefRequested
 from solyx.events.response import DemandResponseReported
 from solyx.events.route import PlaceLatency, RouteDecided, RouteReason, SiteLatenciesMeasured
@@ -277,6 +278,37 @@ EXAMPLES: tuple[Event, ...] = (
     ),
     AllocationReleased(
         job_id=_JOB, tenant="vision", site="texas", revision=1, reason=ReleaseReason.FINISHED, decided_at=_NOON
+    ),
+    QuotasReported(
+        site="texas",
+        capacity={"cpu_milli": 512000, "memory_bytes": 2 << 40, "gpu_milli": 64000, "gpu/A100": 32000},
+        accounts=(
+            QuotaAccount(
+                name="research",
+                kind="cohort",
+                share=0.5,
+                waiting_jobs=2,
+                figures=(QuotaFigure(resource="gpu/A100", guaranteed=32000, most=32000, held=16000, waiting=4000),),
+            ),
+            QuotaAccount(
+                name="vision",
+                kind="tenant",
+                cohort="research",
+                share=0.375,
+                figures=(QuotaFigure(resource="gpu/A100", guaranteed=8000, most=20000, held=12000, borrowed=4000),),
+            ),
+            QuotaAccount(
+                name="speech",
+                kind="tenant",
+                cohort="research",
+                share=0.125,
+                waiting_jobs=2,
+                figures=(
+                    QuotaFigure(resource="gpu/A100", guaranteed=24000, most=32000, held=4000, lent=4000, waiting=4000),
+                ),
+            ),
+        ),
+        reported_at=_NOON,
     ),
     RouteDecided(
         source="frankfurt",

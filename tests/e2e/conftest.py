@@ -1,5 +1,6 @@
 """One running installation for all of these tests: every service real, three generated sites, a minute of scenario a second."""
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from devstack.bootstrap import ROOT
 from solyx.client import Client, Job
 
 SPEED = 60.0
+QUOTA_TENANT = "with-quota"
 WITHIN_S = 90.0
 
 
@@ -34,7 +36,11 @@ def trace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def system(trace_file: Path) -> Iterator[Installation]:
-    environment = {"SOLYX_TRACE_SAMPLE_RATIO": "1", "SOLYX_TRACE_FILE": str(trace_file)}
+    environment = {
+        "SOLYX_TRACE_SAMPLE_RATIO": "1",
+        "SOLYX_TRACE_FILE": str(trace_file),
+        "SOLYX_DRM_QUOTAS": json.dumps({QUOTA_TENANT: {"cpu_milli": 2000}}),  # nobody else is limited
+    }
     with installation(nodes_per_site=4, speed=SPEED, tell=print, environment=environment) as running:
         yield running
 

@@ -148,6 +148,7 @@ def test_every_command_that_a_page_names_exists() -> None:
         "deadletters",
         "usage",
         "budgets",
+        "quotas",
     }
     for page in PAGES:
         named = re.findall(r"(?:^\$ |`|^    )solyx ([a-z]\w*)", page.read_text(), re.MULTILINE)

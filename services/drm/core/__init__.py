@@ -16,6 +16,7 @@ from solyx.events import (
     JobFinished,
     JobPlaced,
     PlacementWithdrawn,
+    QuotasReported,
     ReliefRequested,
     SiteObserved,
     WorkloadReported,
@@ -38,7 +39,7 @@ class DrmCore:
         self._quotas = quotas or Quotas()
         self._sites: dict[str, SiteState] = {}
 
-    def fold(self, event: Event) -> None:  # noqa: C901 - one case for each kind of event
+    def fold(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case for each kind of event
         """Merge an event of the inputs, or an own decision that is read back. Changes facts only, decides nothing."""
         match event:
             case JobPlaced():
@@ -60,6 +61,8 @@ class DrmCore:
                 self._site(event.site).observe(event)
             case EnergySeriesPublished() if event.kind == "price_eur_per_mwh":
                 self._site(event.site).relief.learn(event)
+            case QuotasReported():
+                self._site(event.site).quotas.recall(event)
             case ReliefRequested():
                 self._site(event.site).relief.recall(event)
             case _:

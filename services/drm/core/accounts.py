@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from services.drm.quotas import RESOURCES, Cohort, Figure, Quota, Reclaim, Share, SiteQuotas, device_of, figures
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from services.drm.core.inventory import Inventory
     from services.drm.model import Demand, Holding
@@ -46,6 +46,8 @@ class Account:
         "held",
         "holdings",
         "index",
+        "is_cohort",
+        "is_named",
         "kept",
         "lend",
         "most",
@@ -62,6 +64,7 @@ class Account:
         named = figures(quota)
         shares = [_share(named.get(resource)) for resource in tree.resources]
         self.name, self.tree, self.parent = name, tree, parent
+        self.is_cohort, self.is_named = isinstance(quota, Cohort), False
         self.index = len(tree.accounts)
         tree.accounts.append(self)
         tree.governed = tuple(
@@ -192,6 +195,7 @@ class Accounts:
 
     def __init__(self, quotas: SiteQuotas) -> None:
         self.fair = bool(quotas.cohorts)
+        self.named = bool(quotas.cohorts or quotas.tenants)  # anybody is
         self.resources = quotas.resources()
         self._devices = [device_of(resource) for resource in self.resources[len(RESOURCES) :]]
         self._weighs_cohorts = any(cohort.weight is not None for cohort in quotas.cohorts.values())
@@ -207,10 +211,17 @@ class Accounts:
                 self._tenants[tenant] = Account(tenant, cohorts[name].tree, cohorts[name], quota)
         for tenant, quota in quotas.tenants.items():
             self._tenants[tenant] = Account(tenant, Tree(self.resources), None, quota)
-        for account in (*cohorts.values(), *self._tenants.values()):
+        self.cohorts = tuple(cohorts.values())  # after those that they belong to
+        for account in (*self.cohorts, *self._tenants.values()):
+            account.is_named = True
             if account.parent is None:
                 _settle(account.tree)
         self._others = None if self.fair else self._open_other("")
+
+    @property
+    def tenants(self) -> Iterable[Account]:
+        """Those that the quotas name and, where there are cohorts, all others that were seen."""
+        return self._tenants.values()
 
     def of(self, tenant: str) -> Account:
         """The tenant's account."""
@@ -243,17 +254,18 @@ class Accounts:
         """
         if not self.fair:
             return ()
-        own = self._dominant(account.used) / account.weight
+        own = self.dominant(account.used) / account.weight
         if not self._weighs_cohorts:
             return (own,)
         path = [own]
         at = account.parent
         while at is not None:
-            path.append(self._dominant(at.held) / at.weight)
+            path.append(self.dominant(at.held) / at.weight)
             at = at.parent
         return tuple(reversed(path))
 
-    def _dominant(self, used: list[int]) -> float:
+    def dominant(self, used: list[int]) -> float:
+        """The largest part of anything that the site has."""
         return max(map(operator.mul, used, self._per_capacity))
 
     def borrows(self, account: Account, amounts: Amounts) -> bool:

@@ -10,6 +10,7 @@ from services.drm.core.admission import Admission
 from services.drm.core.job import JobState
 from services.drm.core.pool import Pool
 from services.drm.core.queue import Queue
+from services.drm.core.quota_report import QuotaReports
 from services.drm.core.relief import PriceRelief
 from services.drm.model import IMMINENT, WHOLE, Holding
 from solyx.events import (
@@ -48,6 +49,7 @@ class SiteState:
         self._queue = Queue(self._pool.accounts)
         self.relief = PriceRelief(name)
         self._admission = Admission(self._pool, self._queue, self)
+        self.quotas = QuotaReports(name, self._pool, self._queue)
         self._decided_for = (-1, -1)
         self._now = datetime.min  # noqa: DTZ901 - replaced before anything is decided
         self._now_s = 0.0
@@ -83,11 +85,11 @@ class SiteState:
     def is_due(self, now_s: float) -> bool:
         """Whether ``decide`` may have anything to do."""
         again = self._pool.look_again_at_s <= now_s
-        due = self._queue.is_due(now_s) or self.relief.is_due(now_s)
+        due = self._queue.is_due(now_s) or self.relief.is_due(now_s) or self.quotas.is_due(now_s, self._version)
         return bool(self._touched) or due or again or self._decided_for != self._version
 
     def decide(self, now: datetime, decisions: list[Event]) -> None:
-        """Release, admit, defer, ask for relief; appends to ``decisions``."""
+        """Release, admit, defer, ask for relief, tell how quotas are used; appends to ``decisions``."""
         self._now, self._now_s, self._decisions = now, now.timestamp(), decisions
         touched, self._touched = self._touched, {}
         for job_id in touched:
@@ -101,6 +103,10 @@ class SiteState:
             request = self.relief.ask(self._pool.holdings.values(), now)
             if request is not None:
                 decisions.append(request)
+        if self.quotas.is_due(self._now_s, self._version):
+            report = self.quotas.look(now, self._version)
+            if report is not None:
+                decisions.append(report)
 
     def _admit(self) -> None:
         if self._unknown_holdings or self._decided_for == self._version:

@@ -33,6 +33,7 @@ _SCHEMAS: tuple[type[Any], ...] = (
     model.CancelledJob,
     model.HistoryEntry,
     model.SiteList,
+    model.QuotaList,
     model.RouteList,
     model.EnergyList,
     model.GridList,

@@ -1,6 +1,15 @@
 """Values of the gateway: what the store returns and the API shows. Times are scenario time, UTC, unless a name says otherwise."""
 
-from services.gateway.model.federation import EnergyList, GridEntry, GridList, Route, RouteList, SiteEnergy, SiteList
+from services.gateway.model.federation import (
+    EnergyList,
+    GridEntry,
+    GridList,
+    QuotaList,
+    Route,
+    RouteList,
+    SiteEnergy,
+    SiteList,
+)
 from services.gateway.model.jobs import (
     JOB_STATES,
     TERMINAL,
@@ -68,6 +77,7 @@ __all__ = [
     "NewTenant",
     "ParkedRecord",
     "Problem",
+    "QuotaList",
     "Readiness",
     "Route",
     "RouteList",

@@ -12,6 +12,7 @@ from solyx.events import (
     FeedReported,
     ForecastIssued,
     GridEventAnnounced,
+    QuotasReported,
     RouteDecided,
     SiteObserved,
 )
@@ -27,6 +28,10 @@ class Route(View, frozen=True, kw_only=True):
     decided: RouteDecided
     status: Literal["decided", "applied", "failed"]
     message: str = ""
+
+
+class QuotaList(View, frozen=True, kw_only=True):
+    sites: list[QuotasReported]  # by name; those that have quotas
 
 
 class RouteList(View, frozen=True, kw_only=True):

@@ -44,6 +44,7 @@ TOPICS = (
     topics.FORECASTS,
     topics.GRID,
     topics.RESPONSES,
+    topics.QUOTAS,
 )
 
 PROJECTED = Counter("solyx_projected_records_total", "Records applied to the read model", ["topic"])

@@ -17,6 +17,8 @@ from solyx.events import (
     FeedReported,
     ForecastIssued,
     GridEventAnnounced,
+    QuotaAccount,
+    QuotasReported,
     RouteDecided,
     RouteReported,
     SiteObserved,
@@ -86,6 +88,13 @@ class ReadModel:
         events.sort(key=lambda event: (event.start, event.key))
         return GridList(now=now, events=[GridEntry(event=one, response=responses.get(one.key)) for one in events])
 
+    async def quotas(self, site: str | None, tenant: str | None) -> list[QuotasReported]:
+        """How the quotas (of that site) are used; of a tenant its own and those of the cohorts that it belongs to."""
+        async with self._engine.connect() as connection:
+            reports = await _entities(connection, "quotas", QuotasReported, key=site)
+        shown = [report if tenant is None else _seen_by(tenant, report) for report in reports]
+        return [report for report in shown if report.accounts]
+
     async def last_seq(self) -> int:
         """The position of the newest event."""
         async with self._engine.connect() as connection:
@@ -110,13 +119,29 @@ class ReadModel:
 
 
 async def _entities(
-    connection: AsyncConnection, kind: str, kind_of: type[T], *, valid_after: datetime | None = None
+    connection: AsyncConnection,
+    kind: str,
+    kind_of: type[T],
+    *,
+    key: str | None = None,
+    valid_after: datetime | None = None,
 ) -> list[T]:
     query = select(cast(ENTITIES.c.body, Text)).where(ENTITIES.c.kind == kind).order_by(ENTITIES.c.key)
+    if key is not None:
+        query = query.where(ENTITIES.c.key == key)
     if valid_after is not None:
         query = query.where(ENTITIES.c.valid_until > valid_after)
     decoder = msgspec.json.Decoder(kind_of)
     return [decoder.decode(row[0]) for row in await connection.execute(query)]
+
+
+def _seen_by(tenant: str, report: QuotasReported) -> QuotasReported:
+    """Its own account and the cohorts above it, without what the other tenants hold."""
+    cohorts = {account.name: account for account in report.accounts if account.kind == "cohort"}
+    seen: list[QuotaAccount] = [a for a in report.accounts if a.kind == "tenant" and a.name == tenant]
+    while seen and (above := cohorts.pop(seen[0].cohort, None)) is not None:
+        seen.insert(0, above)
+    return msgspec.structs.replace(report, accounts=tuple(seen))
 
 
 def _by_site(

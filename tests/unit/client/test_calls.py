@@ -10,7 +10,7 @@ import pytest
 
 from services.gateway import model as server
 from solyx.client import AsyncClient, Client, JobSummary, calls
-from solyx.events import JobSpec, Resources, RouteDecided, SiteObserved
+from solyx.events import JobSpec, QuotasReported, Resources, RouteDecided, SiteObserved
 from solyx.events.route import RouteReason
 from tests.unit.client.client_server import JOB, NOW, Recorder, async_client, client, says
 
@@ -122,6 +122,14 @@ def test_a_job_comes_back_typed_as_the_server_writes_it() -> None:
     assert job.spec.resources.cpu_milli == 1000
     assert (job.trace_id, job.history[0].reason, job.history[0].figures) == ("ab" * 16, "least_cost", {"attempt": 1})
     assert [(run.site, run.gpu_h) for run in job.runs] == [("north", 2.0)]
+
+
+async def test_quotas_are_asked_for_by_site_and_tenant() -> None:
+    reports = [QuotasReported(site="north", reported_at=NOW)]
+    asked = Recorder(says(server.QuotaList(sites=reports)))
+    async with async_client(asked) as solyx:
+        assert await solyx.quotas(site="north", tenant="lab") == reports
+    assert dict(asked.only.url.params) == {"site": "north", "tenant": "lab"}
 
 
 async def test_usage_and_budgets_are_typed_and_asked_for_in_full() -> None:

@@ -23,6 +23,7 @@ from solyx.events import (
     PlacementReason,
     PlacementWithdrawn,
     PowerModel,
+    QuotasReported,
     ReliefRequested,
     Resources,
     SiteObserved,
@@ -239,7 +240,7 @@ class World:
                     assert self.released[job_id, revision] == 1, f"{job_id}.{revision} released twice"
                 case _:
                     pass
-        return decisions
+        return [decision for decision in decisions if not isinstance(decision, QuotasReported)]
 
     def _check_allocation(self, event: JobAllocated) -> None:
         self.allocated[event.job_id, event.revision] += 1

@@ -67,7 +67,7 @@ def test_sites_are_shared_out_by_partition() -> None:
     drm = role(DrmSettings())
     assert (drm.shards, drm.by, drm.standby) == (SITE_PARTITIONS, "site", False)
     assert [topic.name for topic in drm.inputs] == ["placements", "sites", "energy", "actuations"]
-    assert [topic.name for topic in drm.outputs] == ["allocations", "grid"]
+    assert [topic.name for topic in drm.outputs] == ["allocations", "grid", "quotas"]
 
 
 def test_placements_on_the_bus_become_allocations_on_the_bus(bus) -> None:
