@@ -14,14 +14,22 @@ recovered core answers nothing twice.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from services.cmo.core.limits import done_s, is_protected, limit_of
 from services.cmo.model import Choice, Refuse
 from solyx.energy import dynamic_power_w
-from solyx.events import FinishReason, KeptReason, ReliefAnswered, ReliefKept, ReliefReason, ReliefRequested
+from solyx.events import (
+    FinishReason,
+    KeptReason,
+    ReliefAnswered,
+    ReliefKept,
+    ReliefReason,
+    ReliefRequested,
+    WithdrawalReason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -192,15 +200,30 @@ class PriceRelief:
         return None if latest_s >= asked.end.timestamp() else KeptReason.DEADLINE
 
     def in_turn(self, job: Job, spec: JobSpec, choice: Choice) -> Choice:
-        """The choice; one that found no room anywhere waits for the end of the window if its limits allow that."""
-        asked, site = self._asked.get(choice.site), self._sites.by_name.get(choice.site)
-        if asked is None or site is None or asked.reason is ReliefReason.LIFTED:
-            return choice
-        if not asked.start <= choice.start_at < asked.end or dynamic_power_w(spec, site.power) == 0.0:
+        """The choice; one that found no room anywhere waits for the end of the hours if its limits allow that: there, or where it was."""
+        if not self._is_closed(choice.site, spec, choice.start_at):
             return choice
         length_s = sum(duration_s for _, duration_s in choice.stretches)
-        may_wait = limit_of(job, spec, length_s).latest_s >= asked.end.timestamp()
-        return self._placer.moved(job, spec, choice, asked.end.timestamp()) if may_wait else choice
+        latest_s = limit_of(job, spec, length_s).latest_s
+        left = (
+            job.site
+            if job.withdrawal is WithdrawalReason.PRICE_BOUND and job.withdrawn == job.revision
+            else choice.site
+        )
+        for name in dict.fromkeys((choice.site, left)):
+            site = self._sites.by_name.get(name)
+            if site is not None and site.holds(spec) and self._is_closed(name, spec, choice.start_at):
+                end_s = self._asked[name].end.timestamp()
+                if latest_s >= end_s:
+                    return self._placer.moved(job, spec, replace(choice, site=name), end_s)
+        return choice
+
+    def _is_closed(self, name: str, spec: JobSpec, at: datetime) -> bool:
+        """Nothing that takes power is to start there then."""
+        asked, site = self._asked.get(name), self._sites.by_name.get(name)
+        if asked is None or site is None or asked.reason is ReliefReason.LIFTED or not asked.start <= at < asked.end:
+            return False
+        return dynamic_power_w(spec, site.power) > 0.0
 
 
 def _is_as_it_was(job: Job, site: Site, revision: int | None) -> bool:
