@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     Ints: TypeAlias = NDArray[np.int64]
     Floats: TypeAlias = NDArray[np.float64]
 
-NODES = 1000
+NODES = 512
 """Sets that are looked at; enough for all sets of eight."""
 _LEAST_GAIN = 1e-12  # below this a difference of costs is rounding
 
 
-def cheapest_cover(needs: Ints, offers: Ints, costs: Floats) -> tuple[int, ...] | None:
-    """Whose offers, over (member, thing), add up to the needs at the least cost; None: not even all of them do.
+def cheapest_cover(needs: Ints, offers: Ints, costs: Floats, below: float = inf) -> tuple[int, ...] | None:
+    """Whose offers, over (member, thing), add up to the needs at the least cost; None: nobody's do, or not for less than ``below``.
 
     ``costs`` are positive, so nobody is in it who can be spared.
     """
     missing = needs > 0
     needs, offers = needs[missing], np.minimum(offers[:, missing], needs[missing])
     if not needs.size:
-        return ()
+        return () if below > 0.0 else None
     if not (offers.sum(axis=0) >= needs).all():
         return None
     with np.errstate(divide="ignore"):
@@ -44,9 +44,11 @@ def cheapest_cover(needs: Ints, offers: Ints, costs: Floats) -> tuple[int, ...] 
     order = order[np.argsort(ratio[order], kind="stable")]
     by_cost = order[np.argsort(costs[order], kind="stable")]
     walks = [_walk(needs, offers, costs, walk) for walk in (order, by_cost)]
-    best = min(walks, key=lambda found: float(costs[list(found)].sum()))
-    better = _search(needs, offers[order], costs[order], float(costs[list(best)].sum()))
-    return tuple(sorted(best if better is None else (int(order[index]) for index in better)))
+    least, best = min((float(costs[walk].sum()), walk) for walk in walks)
+    better = _search(needs, offers[order], costs[order], min(least, below))
+    if better is not None:
+        return tuple(sorted(int(order[index]) for index in better))
+    return tuple(sorted(best)) if least < below else None
 
 
 def _walk(needs: Ints, offers: Ints, costs: Floats, order: Ints) -> list[int]:

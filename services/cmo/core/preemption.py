@@ -85,16 +85,15 @@ class Preemption:
         open_to_it = self._open_to(job, spec, choice, now)
         offers = [one for site in open_to_it if (one := self._offer(site, spec, choice, jobs, now)) is not None]
         priority = min((offer.priority for offer in offers), default=inf)
-        best: tuple[float, Choice, list[Yield]] | None = None
-        for offer in offers:
-            if offer.priority > priority:
-                continue
-            there = self._placer.instead_at(offer.site.index, choice, job, spec, now)
-            loss_eur, yields = _cheapest_set(offer, choice, now)
-            total_eur = loss_eur + (there.total_eur if there.total_eur < inf else 0.0)
-            if best is None or total_eur < best[0]:
-                best = total_eur, there, yields
-        return None if best is None else _plan_of(best[1], best[2])
+        lowest = [offer for offer in offers if offer.priority == priority]
+        there = [self._placer.instead_at(offer.site.index, choice, job, spec, now) for offer in lowest]
+        best: Plan | None = None
+        least_eur = inf
+        for own_eur, index in sorted((_own_eur(one), index) for index, one in enumerate(there)):
+            found = _cheapest_set(lowest[index], choice, now, least_eur - own_eur)
+            if found is not None:
+                least_eur, best = own_eur + found[0], _plan_of(there[index], found[1])
+        return best
 
     def _open_to(self, job: Job, spec: JobSpec, choice: Choice, now: datetime) -> list[Site]:
         """The sites that may take it, as for any placement: where prices are known, unless they are known nowhere."""
@@ -114,7 +113,7 @@ class Preemption:
         held = bystanders.holds(slots, columns)
         may: list[int] = []
         for index, one in enumerate(bystanders.yields):
-            if one.leaves or one.queues or self.is_leaving(one.job, jobs):
+            if one.leaves or one.queues or self._is_leaving(one.job, jobs):
                 lacks = lacks - held[index]
             elif one.eur < inf and one.spec.priority < spec.priority and _bears(one, now_s, length_s):
                 may.append(index)
@@ -131,9 +130,11 @@ class Preemption:
 
     # Who is to be stopped ---------------------------------------------------------------------------------------------
 
-    def is_leaving(self, job: Job, jobs: dict[str, Job]) -> bool:
+    def _is_leaving(self, job: Job, jobs: dict[str, Job]) -> bool:
         """It is named, and the job for which it is has not started yet."""
-        head = jobs.get(self._named.get(job.job_id, ""))
+        if job.job_id not in self._named:
+            return False
+        head = jobs.get(self._named[job.job_id])
         return (
             head is not None
             and head.waits_for_room
@@ -171,13 +172,21 @@ def _bears(one: Yield, now_s: float, length_s: float) -> bool:
     return one.spec.preemptible or not one.misses(now_s, length_s)
 
 
-def _cheapest_set(offer: Offer, choice: Choice, now: datetime) -> tuple[float, list[Yield]]:
+def _own_eur(choice: Choice) -> float:
+    """What the job itself costs there; where no price is known only the victims count."""
+    return choice.total_eur if choice.total_eur < inf else 0.0
+
+
+def _cheapest_set(offer: Offer, choice: Choice, now: datetime, below_eur: float) -> tuple[float, list[Yield]] | None:
+    """What it costs, and whose it is; None: not less than ``below_eur``."""
     length_s = choice.stretches[0][1]
     losses = [
         one.loss_eur(length_s) + (_MISS_EUR if one.misses(now.timestamp(), length_s) else 0.0) for one in offer.yields
     ]
-    chosen = cheapest_cover(offer.lacks, offer.held, np.array(losses)) or ()
-    return sum(losses[index] for index in chosen), [offer.yields[index] for index in chosen]
+    chosen = cheapest_cover(offer.lacks, offer.held, np.array(losses), below_eur)
+    return (
+        None if chosen is None else (sum(losses[index] for index in chosen), [offer.yields[index] for index in chosen])
+    )
 
 
 def _plan_of(choice: Choice, yields: list[Yield]) -> Plan:
