@@ -6,6 +6,7 @@ records that an event or a timer has touched are looked at, and placements are m
 
 from __future__ import annotations
 
+from dataclasses import replace
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -393,11 +394,13 @@ class CmoCore:
 
     def _place(self, job: Job, spec: JobSpec, choice: Choice, now: datetime, decisions: list[Event]) -> None:
         plan = self._preemption.plan(job, spec, choice, self._jobs, now) if choice.queued else None
-        if plan is not None:
-            choice = plan.choice
-            for one in plan.delayed:
-                self._withdraw(one.job, one.spec, WithdrawalReason.PREEMPTION, now, decisions)
-        choice = self._price_relief.in_turn(job, spec, self._relief.in_turn(job, spec, choice, now))
+        planned = choice if plan is None else plan.choice
+        choice = self._price_relief.in_turn(job, spec, self._relief.in_turn(job, spec, planned, now))
+        if choice is not planned:  # it was put off: nobody has to make room yet
+            plan, choice = None, replace(choice, victims=())
+        for one in () if plan is None else plan.delayed:
+            told = f"makes room for a job of priority {spec.priority}"
+            self._withdraw(one.job, one.spec, WithdrawalReason.PREEMPTION, now, decisions, told)
         placement = placement_of(job, spec, choice, self._accounts.runs(job, spec), now)
         decisions.append(placement)
         job.merge(placement)

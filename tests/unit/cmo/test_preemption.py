@@ -8,6 +8,7 @@ from solyx.events import PlacementReason, Victim, WithdrawalReason, WorkloadReas
 from tests.unit.cmo.cmo_builders import (
     at,
     cancelled,
+    cap,
     core,
     flat,
     only,
@@ -198,6 +199,7 @@ def test_work_that_has_not_started_is_taken_back_and_planned_anew():
     placed, taken = only(placements(decided)), only(withdrawals(decided))
     assert (placed.job_id, placed.victims) == ("urgent", ())
     assert (taken.reason, taken.site) == (WithdrawalReason.PREEMPTION, placed.site)
+    assert taken.detail == "makes room for a job of priority 9"
     original = only([plan for plan in plans if plan.job_id == taken.job_id])
     cmo.fold(report(taken, "stopped", 0.02, reason=WorkloadReason.RELEASED))
     again = only(placements(cmo.decide(at(0.02))))
@@ -225,6 +227,17 @@ def test_planned_work_that_could_not_keep_its_limit_is_left_alone():
     assert {one.start_at for one in placements(cmo.decide(at(0)))} == {at(2)}
     cmo.fold(submitted("urgent", cores=8, runs=4.0, priority=9, max_delay=0))
     assert withdrawals(cmo.decide(at(0.01))) == []
+
+
+def test_nobody_makes_room_yet_for_a_job_that_a_power_cap_puts_off():
+    cmo = full((low("x", cores=5), "a", 0.0), (low("y", preemptible=False, cores=3), "b", 0.0), names=("a", "b"))
+    cmo.fold(cap("a", 165.0, NOW - 1, NOW + 3))
+    placed = head_of(cmo, urgent(cores=6, preemptible=True))
+    assert (placed.site, placed.start_at, placed.victims) == ("a", at(NOW + 3), ())
+    cmo.fold(submitted("next", hours=NOW, cores=5, runs=1.0, max_delay=0))
+    after = only(placements(cmo.decide(at(NOW))))
+    assert after.site == "b"
+    assert "queue" not in after.bound_by, "no room is held for anybody"
 
 
 # --------------------------------------------------------------------------------------------------------- planned once
