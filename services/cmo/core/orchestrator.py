@@ -322,12 +322,13 @@ class CmoCore:
         """Take it back if it could start elsewhere now, and hold the room there so that others are not sent after it."""
         name = self._placer.has_room_elsewhere(job, spec, now)
         now_s = now.timestamp()
-        if name is None:
+        if name is None and not self._preemption.is_possible_elsewhere(job, spec, self._jobs, now):
             self._use.watch_for_stuck(job, now_s)
             return
         self._withdraw(job, spec, WithdrawalReason.STUCK, now, decisions)
-        site = self._sites.by_name[name]
-        self._use.hold(job, spec, site, ((now_s, self._placer.left_s(job, spec)),), now_s)
+        if name is not None:
+            site = self._sites.by_name[name]
+            self._use.hold(job, spec, site, ((now_s, self._placer.left_s(job, spec)),), now_s)
 
     # Placements ------------------------------------------------------------------------------------------------------
 

@@ -82,8 +82,9 @@ class Preemption:
         """
         if len(self._sites.all) < 2 or self._use.lowest_priority() >= spec.priority:
             return None
-        open_to_it = self._open_to(job, spec, choice, now)
-        offers = [one for site in open_to_it if (one := self._offer(site, spec, choice, jobs, now)) is not None]
+        length_s = choice.stretches[0][1]
+        open_to_it = [site for site in self._open_to(spec, choice.site, now) if site.name != job.avoid]
+        offers = [one for site in open_to_it if (one := self._offer(site, spec, length_s, jobs, now)) is not None]
         priority = min((offer.priority for offer in offers), default=inf)
         lowest = [offer for offer in offers if offer.priority == priority]
         there = [self._placer.instead_at(offer.site.index, choice, job, spec, now) for offer in lowest]
@@ -95,19 +96,24 @@ class Preemption:
                 least_eur, best = own_eur + found[0], _plan_of(there[index], found[1])
         return best
 
-    def _open_to(self, job: Job, spec: JobSpec, choice: Choice, now: datetime) -> list[Site]:
+    def is_possible_elsewhere(self, job: Job, spec: JobSpec, jobs: dict[str, Job], now: datetime) -> bool:
+        """Whether room could be made at another site for a job for which it was not made where it is: a quota may forbid it there."""
+        left_s = self._placer.left_s(job, spec)
+        others = [site for site in self._open_to(spec, job.site, now) if site.name != job.site]
+        return bool(job.victims) and any(self._offer(site, spec, left_s, jobs, now) is not None for site in others)
+
+    def _open_to(self, spec: JobSpec, chosen: str, now: datetime) -> list[Site]:
         """The sites that may take it, as for any placement: where prices are known, unless they are known nowhere."""
         found = self._sites.candidates(spec)
         if not isinstance(found, list):
             return []
         known = self._outlook.prices([site.name for site in self._sites.all], now.timestamp()).known
-        priced = known[self._sites.by_name[choice.site].index]
-        found = [site for site in found if known[site.index] == priced]
-        return [site for site in found if site.name != job.avoid] or found
+        priced = known[self._sites.by_name[chosen].index]
+        return [site for site in found if known[site.index] == priced]
 
-    def _offer(self, site: Site, spec: JobSpec, choice: Choice, jobs: dict[str, Job], now: datetime) -> Offer | None:
+    def _offer(self, site: Site, spec: JobSpec, length_s: float, jobs: dict[str, Job], now: datetime) -> Offer | None:
         """None: there would be no room even without all that could make room."""
-        now_s, length_s = now.timestamp(), choice.stretches[0][1]
+        now_s = now.timestamp()
         slots, columns, lacks = Room(self._ledger, Demand.of(spec), length_s, now_s).lacks(site.index)
         bystanders = self._yields.at(site, spec.priority, jobs, self._named, now_s)
         held = bystanders.holds(slots, columns)

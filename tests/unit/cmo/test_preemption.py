@@ -275,3 +275,23 @@ def test_a_victim_may_be_named_again_once_the_job_that_it_was_named_for_is_gone(
     cmo.fold(report(first, "stopped", NOW, reason=WorkloadReason.RELEASED))
     cmo.decide(at(NOW))
     assert named(head_of(cmo, urgent("second"))) == {"x"}
+
+
+def test_a_job_for_which_the_named_are_not_stopped_in_time_is_planned_again_at_the_other_sites():
+    """A quota of the site may protect them, which only its DRM knows."""
+    cmo = full((low("x"), "a", 0.0), (low("y", priority=1), "b", 0.0), names=("a", "b"), stuck_s=3600.0)
+    first = head_of(cmo)
+    assert (first.site, named(first)) == ("a", {"x"})
+    assert cmo.decide(at(NOW + 0.9)) == []
+    taken = only(withdrawals(cmo.decide(at(NOW + 1))))
+    assert (taken.job_id, taken.reason) == ("urgent", WithdrawalReason.STUCK)
+    cmo.fold(report(taken, "stopped", NOW + 1, reason=WorkloadReason.RELEASED))
+    second = only(placements(cmo.decide(at(NOW + 1))))
+    assert (second.site, named(second)) == ("b", {"y"})
+
+
+def test_it_stays_in_the_queue_where_no_other_site_could_make_room():
+    lives = [(low("x"), "a", 0.0), (low("y", preemptible=False), "b", 0.0)]
+    cmo = full(*lives, names=("a", "b"), stuck_s=3600.0)
+    assert head_of(cmo).site == "a"
+    assert cmo.decide(at(NOW + 9)) == []
