@@ -63,6 +63,7 @@ GRID = _entity("grid", "site/event id", "site", "Demand-response events, and req
 FEATURES = _stream("features", "source/window start/window end", "source", "Window statistics of metric series", days=1)
 FORECASTS = _entity("forecasts", "subject/kind", "subject", "Latest forecast of each series, with intervals")
 ANOMALIES = _stream("anomalies", "source/series", "source", "Series that left their expected range", days=30)
+READINGS = _stream("readings", "site/job id/revision/meter", "site", "What the energy meters of runs stood at", days=7)
 PLACEMENTS = _entity("placements", "site/job id", "site", "Where and when each job runs; its one terminal outcome")
 ALLOCATIONS = _entity("allocations", "site/job id", "site", "Which nodes and devices each job holds")
 RESPONSES = _entity(
@@ -87,6 +88,7 @@ TOPICS: tuple[Topic, ...] = (
     FEATURES,
     FORECASTS,
     ANOMALIES,
+    READINGS,
     PLACEMENTS,
     RESPONSES,
     ALLOCATIONS,

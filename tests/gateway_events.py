@@ -50,7 +50,9 @@ def submitted(job: str = "j1", tenant: str = "acme", **fields: object) -> JobSub
 def ran(revision: int = 1, site: str = "oslo", gpu_h: float = 2.0, ended: float | None = None) -> Run:
     """A run that ended ``ended`` minutes after the start; 1 core, a tenth of a EUR and 1 kWh for each GPU-hour."""
     end = revision + 0.5 if ended is None else ended
-    usage = Usage(cpu_h=1.0, gpu_h=gpu_h, energy_kwh=gpu_h, cost_eur=gpu_h / 10, carbon_kg=gpu_h / 2)
+    usage = Usage(
+        cpu_h=1.0, gpu_h=gpu_h, energy_kwh=gpu_h, cost_eur=gpu_h / 10, carbon_kg=gpu_h / 2, measured_kwh=gpu_h / 4
+    )
     return Run(revision=revision, site=site, started_at=at(revision + 0.2), ended_at=at(end), usage=usage)
 
 

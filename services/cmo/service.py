@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING
 
 from services.cmo.core import CmoCore
 from solyx.bus.runner import Role
-from solyx.topics import ACTUATIONS, BUDGETS, ENERGY, FORECASTS, GRID, JOBS, LATENCIES, PLACEMENTS, RESPONSES, SITES
+from solyx.topics import (
+    ACTUATIONS,
+    BUDGETS,
+    ENERGY,
+    FORECASTS,
+    GRID,
+    JOBS,
+    LATENCIES,
+    PLACEMENTS,
+    READINGS,
+    RESPONSES,
+    SITES,
+)
 
 if TYPE_CHECKING:
     from services.cmo.settings import CmoSettings
@@ -17,7 +29,7 @@ def role(settings: CmoSettings, *, speed: float) -> Role:
     policy = settings.policy(speed=speed)
     return Role(
         service="cmo",
-        inputs=(JOBS, SITES, ENERGY, GRID, FORECASTS, ACTUATIONS, BUDGETS, LATENCIES),
+        inputs=(JOBS, SITES, ENERGY, GRID, FORECASTS, ACTUATIONS, BUDGETS, LATENCIES, READINGS),
         outputs=(PLACEMENTS, RESPONSES),
         shards=1,
         by="all",

@@ -14,9 +14,9 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from services.collector.core.grid import FieldProblem, read_posted
+from services.collector.core.readings import Meters
 from services.collector.core.remote_write import BadWrite, TooLarge, WriteDecoder, Written, decompress
-from services.collector.core.series import batches
-from services.collector.service.meters import DROPPED, SAMPLES, WRITES
+from services.collector.service.meters import DROPPED, SAMPLES, WRITES, readings_too
 from services.collector.service.outlet import BufferFull, safe_within
 from solyx.telemetry import get_logger
 
@@ -71,6 +71,7 @@ class Api:
     ) -> None:
         """``sites``: those that grid events may name; empty: any. ``ready`` is as of ``solyx.telemetry.OpsServer``."""
         self._outlet, self._clock, self._settings, self._sites, self._ready = outlet, clock, settings, sites, ready
+        self._meters = Meters()
         self._decoder = WriteDecoder(
             source_labels=remote_write.source_labels, default_source=remote_write.default_source
         )
@@ -104,7 +105,7 @@ class Api:
             return problem(400, str(error))
         DROPPED.labels("not_finite").inc(written.stale + written.infinite)
         DROPPED.labels("native_histogram").inc(written.histograms)
-        events = [event for source, samples in written.by_source.items() for event in batches(source, samples)]
+        events = readings_too(self._meters, written.by_source)
         if refusal := await self._refused_or_safe(events):
             return refusal
         SAMPLES.labels("remote_write").inc(written.samples)

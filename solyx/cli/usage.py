@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from solyx.client import BudgetStatus, TenantBudgets, UsageReport
 
-FIGURES = ("cpu_h", "gpu_h", "energy_kwh", "cost_eur", "carbon_kg")
+FIGURES = ("cpu_h", "gpu_h", "energy_kwh", "measured_kwh", "cost_eur", "carbon_kg")
 _CURE = "write QUANTITY=LIMIT/WINDOW[/soft], such as gpu_h=500/month or cost_eur=80/30d/soft"
 
 

@@ -68,9 +68,10 @@ def show_job(job: Job, *, as_json: bool) -> None:
     if job.runs:
         gpu_h, cpu_h = sum(run.gpu_h for run in job.runs), sum(run.cpu_h for run in job.runs)
         kwh, eur = sum(run.energy_kwh for run in job.runs), sum(run.cost_eur for run in job.runs)
-        carbon_kg = sum(run.carbon_kg for run in job.runs)
+        carbon_kg, measured_kwh = sum(run.carbon_kg for run in job.runs), sum(run.measured_kwh for run in job.runs)
+        measured = f" ({measured_kwh:.4g} measured)" if measured_kwh else ""
         console.print(
-            f"used {cpu_h:.4g} core-h, {gpu_h:.4g} GPU-h, {kwh:.4g} kWh, {eur:.4g} EUR, {carbon_kg:.4g} kgCO2"
+            f"used {cpu_h:.4g} core-h, {gpu_h:.4g} GPU-h, {kwh:.4g} kWh{measured}, {eur:.4g} EUR, {carbon_kg:.4g} kgCO2"
             f" in {len(job.runs)} run{'s' if len(job.runs) > 1 else ''}",
             highlight=False,
         )

@@ -71,6 +71,7 @@ class Run(Answer, frozen=True, kw_only=True):
     energy_kwh: float
     cost_eur: float
     carbon_kg: float
+    measured_kwh: float = 0.0  # of energy_kwh
 
 
 class Totals(Answer, frozen=True, kw_only=True):
@@ -82,6 +83,7 @@ class Totals(Answer, frozen=True, kw_only=True):
     energy_kwh: float
     cost_eur: float
     carbon_kg: float
+    measured_kwh: float = 0.0  # of energy_kwh
 
 
 class UsageRow(Totals, frozen=True, kw_only=True):

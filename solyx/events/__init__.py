@@ -26,7 +26,7 @@ from solyx.events.job import (
     Resources,
     Weights,
 )
-from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed
+from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed, WorkloadEnergyRead
 from solyx.events.outcome import RouteReported, WorkloadReason, WorkloadReported
 from solyx.events.placement import (
     NOWHERE,
@@ -120,6 +120,7 @@ __all__ = [
     "Weights",
     "Window",
     "WithdrawalReason",
+    "WorkloadEnergyRead",
     "WorkloadEvent",
     "WorkloadReason",
     "WorkloadReported",

@@ -40,6 +40,7 @@ _TYPES: tuple[type[Event], ...] = (
     metrics.SeriesWindowed,
     metrics.ForecastIssued,
     metrics.AnomalyDetected,
+    metrics.WorkloadEnergyRead,
     placement.JobPlaced,
     placement.PlacementWithdrawn,
     placement.PlacementDeferred,

@@ -26,7 +26,7 @@ from solyx.events.job import (
     LatencyBound,
     Resources,
 )
-from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed
+from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed, WorkloadEnergyRead
 from solyx.events.outcome import RouteReported, WorkloadReason, WorkloadReported
 from solyx.events.placement import (
     Alternative,
@@ -326,6 +326,16 @@ EXAMPLES: tuple[Event, ...] = (
         places={"texas": PlaceLatency(round_trip_ms=116.4, since=_NOON), "exchange": PlaceLatency(since=_NOON)},
         measured_at=_NOON,
         valid_until=_NOON + timedelta(minutes=90),
+    ),
+    WorkloadEnergyRead(
+        site="texas",
+        job_id=_JOB,
+        revision=1,
+        meter="train-resnet-0/cpu",
+        pod="train-resnet-0",
+        part="cpu",
+        joules=1.26e6,
+        at=_NOON + timedelta(hours=3),
     ),
     WorkloadReported(
         job_id=_JOB,

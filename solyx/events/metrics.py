@@ -1,10 +1,12 @@
-"""Metric samples, their windows, and forecasts (topics ``metrics``, ``features``, ``forecasts``, ``anomalies``)."""
+"""Metric samples, their windows, forecasts, and what meters of runs read (topics ``metrics``, ``features``, ``forecasts``, ``anomalies``,
+``readings``).
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from solyx.events.event import Event, NonNegative, Positive, Time
+from solyx.events.event import Event, NonNegative, Positive, PositiveInt, Time
 
 
 class MetricsScraped(Event, frozen=True, kw_only=True):
@@ -121,6 +123,42 @@ class AnomalyDetected(Event, frozen=True, kw_only=True):
     @property
     def ordering_key(self) -> str:
         return self.source
+
+    @property
+    def id(self) -> str:
+        return f"{self.key}.{self.at.isoformat()}"
+
+
+class WorkloadEnergyRead(Event, frozen=True, kw_only=True):
+    """What a meter of one pod of a run stood at: a counter of energy or a gauge of power, above the idle floor, before the site's PUE.
+
+    Readings of one meter are in the order of their times; one that is not later than the last is a repeat.
+    """
+
+    TYPE: ClassVar[str] = "io.solyx.workload.energy_read.v1"
+    TOPIC: ClassVar[str] = "readings"
+
+    site: str
+    job_id: str
+    revision: PositiveInt  # of the placement under which it runs
+    meter: str  # the series, so that two meters of one pod are told apart
+    pod: str = ""  # empty: the meter is its only one
+    part: Literal["all", "cpu", "gpu"] = "all"  # what of the pod it measures; the rest is modelled
+    joules: NonNegative | None = None  # a counter, which may begin anew; one of the two is given
+    watts: NonNegative | None = None  # a gauge
+    at: Time
+
+    @property
+    def key(self) -> str:
+        return f"{self.site}/{self.job_id}/{self.revision}/{self.meter}"
+
+    @property
+    def ordering_key(self) -> str:
+        return self.site
+
+    @property
+    def subject(self) -> str:
+        return self.job_id
 
     @property
     def id(self) -> str:

@@ -73,6 +73,7 @@ class Usage(Model, frozen=True, kw_only=True):
     energy_kwh: float = 0.0  # at the meter
     cost_eur: float = 0.0  # energy and data movement
     carbon_kg: float = 0.0
+    measured_kwh: float = 0.0  # of energy_kwh: what meters read; the rest is modelled
 
     def plus(self, other: Usage) -> Usage:
         """The sum of both."""
@@ -82,6 +83,7 @@ class Usage(Model, frozen=True, kw_only=True):
             energy_kwh=self.energy_kwh + other.energy_kwh,
             cost_eur=self.cost_eur + other.cost_eur,
             carbon_kg=self.carbon_kg + other.carbon_kg,
+            measured_kwh=self.measured_kwh + other.measured_kwh,
         )
 
 

@@ -104,6 +104,7 @@ async def test_usage_is_added_up_by_tenant_site_label_and_time(solyx: Running) -
             "energy_kwh": 15.0,
             "cost_eur": 1.5,
             "carbon_kg": 7.5,
+            "measured_kwh": 3.75,
         }
 
 

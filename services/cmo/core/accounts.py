@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from services.cmo.core.budgets import Budgets, Over
 from services.cmo.core.metering import Meter
+from services.cmo.core.readings import Readings
 from services.cmo.model import Wait
 from solyx.budget import expected_use
 from solyx.energy import hour_of
 from solyx.events import DeferralCause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
     from datetime import datetime
 
     from services.cmo.core.budgets import Order
@@ -28,8 +29,8 @@ class Accounts:
     """What every job used and plans, told to the budgets whenever it changes."""
 
     def __init__(self, sites: Sites, outlook: Outlook) -> None:
-        self.budgets = Budgets()
-        self._meter, self._outlook = Meter(sites, outlook), outlook
+        self.budgets, self.readings = Budgets(), Readings()
+        self._meter, self._outlook = Meter(sites, outlook, self.readings), outlook
         self._hour = 0
 
     def runs(self, job: Job, spec: JobSpec | None) -> tuple[Run, ...]:
@@ -44,14 +45,16 @@ class Accounts:
     def close(self, finished: JobFinished) -> None:
         """A job is over. To be told once of each job."""
         self.budgets.close(finished.job_id, finished.tenant, finished.runs)
+        self.readings.forget(finished.job_id)
 
-    def keep_prices(self, jobs: Iterable[Job], now: datetime) -> None:
-        """Once an hour: how far back published prices are needed to bill the runs that are under way."""
+    def keep(self, jobs: Mapping[str, Job], now: datetime) -> None:
+        """Once an hour: how far back published prices are needed to bill the runs that are under way, and which readings."""
         hour = hour_of(now)
         if hour != self._hour:
             self._hour = hour
-            begun = [job.began[1] for job in jobs if job.began is not None]
+            begun = [job.began[1] for job in jobs.values() if job.began is not None]
             self._outlook.keep_from(hour_of(min(begun)) if begun else None)
+            self.readings.expire(jobs, now.timestamp())
 
     def within(self, job: Job, spec: JobSpec, choice: Choice, order: Order, now: datetime) -> Choice | Wait | Over:
         """The choice if its tenant's budgets have room for it, or it waits for them; ``Over``: beyond a soft one.

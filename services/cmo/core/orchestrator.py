@@ -46,6 +46,7 @@ from solyx.events import (
     SiteLatenciesMeasured,
     SiteObserved,
     WithdrawalReason,
+    WorkloadEnergyRead,
     WorkloadReported,
 )
 
@@ -100,6 +101,9 @@ class CmoCore:
             case WorkloadReported():
                 if event.job_id not in self._finished:
                     self._job(event.job_id).merge_report(event)
+            case WorkloadEnergyRead():
+                if event.job_id not in self._finished:
+                    self._accounts.readings.fold(event)
             case JobFinished():
                 self._over(event)
             case SiteObserved():
@@ -157,7 +161,7 @@ class CmoCore:
             self._take_over_inventory(now_s)
         self._ledger.advance(now_s)
         self._sites.latencies.expire(now)
-        self._accounts.keep_prices(self._jobs.values(), now)
+        self._accounts.keep(self._jobs, now)
         # 2. Jobs about which something was said.
         touched, self._touched = self._touched, {}
         for job_id in touched:

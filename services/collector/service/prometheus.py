@@ -7,11 +7,11 @@ import urllib.parse
 from typing import TYPE_CHECKING
 
 from services.collector.core.answers import Answered, RangeCursor, read_answer
-from services.collector.core.series import batches
+from services.collector.core.readings import Meters
 from services.collector.service.discovery import Discovery
 from services.collector.service.feed import Fetched
 from services.collector.service.http import HttpSource
-from services.collector.service.meters import DROPPED, SAMPLES
+from services.collector.service.meters import DROPPED, SAMPLES, readings_too
 from solyx.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class QueryFeed:
 
     def __init__(self, source: PrometheusSource, query: Query, server: Server, http: HttpSource) -> None:
         self._source, self._query, self._server, self._http = source, query, server, http
-        self._cursor = RangeCursor(query)
+        self._cursor, self._meters = RangeCursor(query), Meters()
         place = server.url.split("://", maxsplit=1)[1]
         self.name = f"{source.name}/{query.name}@{place}"
         self.every_s, self.stale_after_s = query.every_s, query.stale_after_s
@@ -53,7 +53,7 @@ class QueryFeed:
         DROPPED.labels("stale").inc(answered.stale)
         DROPPED.labels("not_finite").inc(answered.not_finite)
         SAMPLES.labels("query").inc(answered.count)
-        events = [event for name, samples in answered.by_source.items() for event in batches(name, samples)]
+        events = readings_too(self._meters, answered.by_source)
         empty = not events and not self._query.may_be_empty
         return Fetched(events=events, problem=_emptiness(answered) if empty else "")
 

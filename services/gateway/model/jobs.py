@@ -61,6 +61,7 @@ class JobRun(View, frozen=True, kw_only=True):
     energy_kwh: float
     cost_eur: float
     carbon_kg: float
+    measured_kwh: float  # of energy_kwh; the rest is modelled
 
 
 class Wait(View, frozen=True, kw_only=True):

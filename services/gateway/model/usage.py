@@ -20,6 +20,7 @@ class Totals(View, frozen=True, kw_only=True):
     energy_kwh: float
     cost_eur: float  # energy and data movement
     carbon_kg: float
+    measured_kwh: float  # of energy_kwh; the rest is modelled
 
 
 class UsageRow(Totals, frozen=True, kw_only=True):

@@ -61,12 +61,12 @@ WHERE e.version <= excluded.version"""
 # What a run took replaces what was expected of it, and nothing replaces that: repeats and reorders change nothing.
 _RUNS = """
 INSERT INTO runs AS r (job_id, revision, tenant, site, started_at, ended_at, expected_s, cpu_h, gpu_h, energy_kwh, cost_eur,
-  carbon_kg, labels)
+  carbon_kg, measured_kwh, labels)
 SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::float8[],
-  $8::float8[], $9::float8[], $10::float8[], $11::float8[], $12::float8[], $13::jsonb[])
+  $8::float8[], $9::float8[], $10::float8[], $11::float8[], $12::float8[], $13::float8[], $14::jsonb[])
 ON CONFLICT (job_id, revision) DO UPDATE SET site = excluded.site, started_at = excluded.started_at, ended_at = excluded.ended_at,
   cpu_h = excluded.cpu_h, gpu_h = excluded.gpu_h, energy_kwh = excluded.energy_kwh, cost_eur = excluded.cost_eur,
-  carbon_kg = excluded.carbon_kg, labels = coalesce(excluded.labels, r.labels)
+  carbon_kg = excluded.carbon_kg, measured_kwh = excluded.measured_kwh, labels = coalesce(excluded.labels, r.labels)
 WHERE r.ended_at IS NULL AND excluded.ended_at IS NOT NULL"""
 # Placements that never ran. One that is read after its job's outcome stays, and counts for nothing.
 _NEVER_RAN = "DELETE FROM runs WHERE job_id = ANY($1::text[]) AND ended_at IS NULL"
@@ -202,7 +202,7 @@ async def _apply_runs(connection: asyncpg.Connection, runs: dict[tuple[str, int]
 
 
 def _figures(usage: Usage) -> tuple[float, ...]:
-    return usage.cpu_h, usage.gpu_h, usage.energy_kwh, usage.cost_eur, usage.carbon_kg
+    return usage.cpu_h, usage.gpu_h, usage.energy_kwh, usage.cost_eur, usage.carbon_kg, usage.measured_kwh
 
 
 async def _apply_entities(connection: asyncpg.Connection, entities: dict[tuple[str, str], Entity]) -> None:

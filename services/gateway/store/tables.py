@@ -151,6 +151,7 @@ RUNS = Table(
         for name in ("expected_s", "cpu_h", "gpu_h", "energy_kwh", "cost_eur", "carbon_kg")
     ),
     Column("labels", JSONB),
+    Column("measured_kwh", Double, nullable=False, server_default="0"),
     Index(
         "runs_tenant_ended_at",
         "tenant",

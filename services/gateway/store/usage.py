@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 FIGURES = ("cpu_h", "gpu_h", "energy_kwh", "cost_eur", "carbon_kg")
 LABEL_LETTERS = 253
 """A label's value is grouped by so many: it is part of cursors, and may be 4,096 letters long."""
-_SUMS = tuple(func.coalesce(func.sum(RUNS.c[name]), 0.0) for name in FIGURES)
+TAKEN = (*FIGURES, "measured_kwh")
+"""What usage adds up; budgets limit no more than ``FIGURES``."""
+_SUMS = tuple(func.coalesce(func.sum(RUNS.c[name]), 0.0) for name in TAKEN)
 _encode = msgspec.json.Encoder().encode
 _decode_set = msgspec.json.Decoder(BudgetSet).decode
 
@@ -68,7 +70,7 @@ class UsageStore:
         async with self._engine.connect() as connection:
             rows = [_usage_row(row) for row in await connection.execute(_grouped(chosen))]
             total = (await connection.execute(_narrowed(select(_JOBS, *_SUMS), chosen))).one()
-        return rows, Totals(jobs=total[0], **_figures(total[1:]))
+        return rows, Totals(jobs=total[0], **_taken(total[1:]))
 
     async def set_budgets(self, tenant: str, budgets: Sequence[Budget], now: datetime) -> TenantBudgets | None:
         """Keep a tenant's budgets and tell the log, in one transaction; None: no such tenant."""
@@ -133,9 +135,9 @@ def _grouped(chosen: UsageFilter) -> Select[Any]:
     if chosen.by_label is not None:
         label = func.left(func.coalesce(_LABELS.op("->>")(chosen.by_label), ""), LABEL_LETTERS)
     named = (period.label("period"), tenant.label("t"), site.label("s"), label.label("l"))
-    inner = _narrowed(select(*named, RUNS.c.job_id, *(RUNS.c[name] for name in FIGURES)), chosen).subquery()
+    inner = _narrowed(select(*named, RUNS.c.job_id, *(RUNS.c[name] for name in TAKEN)), chosen).subquery()
     key = (inner.c.period, inner.c.t, inner.c.s, inner.c.l)
-    sums = [func.sum(inner.c[name]) for name in FIGURES]
+    sums = [func.sum(inner.c[name]) for name in TAKEN]
     query = select(*key, func.count(inner.c.job_id.distinct()), *sums).group_by(*key).order_by(*key).limit(chosen.limit)
     if chosen.after is not None:
         query = query.where(tuple_(*key) > tuple_(*(literal(part) for part in chosen.after)))
@@ -150,11 +152,15 @@ async def _budgets(connection: AsyncConnection, tenant: str | None) -> list[Budg
 
 
 def _usage_row(row: Row[Any]) -> UsageRow:
-    return UsageRow(start=row[0], tenant=row[1], site=row[2], label=row[3], jobs=row[4], **_figures(row[5:]))
+    return UsageRow(start=row[0], tenant=row[1], site=row[2], label=row[3], jobs=row[4], **_taken(row[5:]))
 
 
 def _figures(row: Sequence[float]) -> dict[str, float]:
     return dict(zip(FIGURES, row, strict=True))
+
+
+def _taken(row: Sequence[float]) -> dict[str, float]:
+    return dict(zip(TAKEN, row, strict=True))
 
 
 def _status(asked: Asked, used: dict[str, float], planned: dict[str, float], now: datetime) -> BudgetStatus:

@@ -9,7 +9,15 @@ from tests.unit.cli.cli_answers import AT, Solyx
 
 # usage and budgets -------------------------------------------------------------------------------------------------------
 
-FIGURES = {"jobs": 3, "cpu_h": 12.0, "gpu_h": 6.5, "energy_kwh": 4.2, "cost_eur": 0.31, "carbon_kg": 1.7}
+FIGURES = {
+    "jobs": 3,
+    "cpu_h": 12.0,
+    "gpu_h": 6.5,
+    "energy_kwh": 4.2,
+    "cost_eur": 0.31,
+    "carbon_kg": 1.7,
+    "measured_kwh": 2.72,
+}
 USAGE = {
     "since": AT,
     "until": AT,
@@ -22,7 +30,7 @@ USAGE = {
 def test_usage_shows_a_row_for_each_group_and_the_total(solyx: Solyx, gateway: Any) -> None:
     gateway.on("GET", "/v1/usage", USAGE)
     shown = solyx("usage", "--by", "tenant", "--by", "day", "--since", "2026-01-01").out
-    for word in ("vision", "6.50", "0.31", "total", "2026-01-"):
+    for word in ("vision", "6.50", "2.72", "0.31", "total", "2026-01-"):
         assert word in shown
     asked = gateway.requests[-1].url.params
     assert (asked.get_list("by"), asked["since"]) == (["tenant", "day"], "2026-01-01T00:00:00+00:00")

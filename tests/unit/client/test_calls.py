@@ -111,6 +111,7 @@ def detail() -> server.JobDetail:
         energy_kwh=3.0,
         cost_eur=-0.1,
         carbon_kg=0.5,
+        measured_kwh=1.5,
     )
     return server.JobDetail(**fields, spec=spec, trace_id="ab" * 16, runs=[run], history=[entry])
 
@@ -133,7 +134,7 @@ async def test_quotas_are_asked_for_by_site_and_tenant() -> None:
 
 
 async def test_usage_and_budgets_are_typed_and_asked_for_in_full() -> None:
-    figures = {"cpu_h": 1.0, "gpu_h": 2.0, "energy_kwh": 3.0, "cost_eur": 0.5, "carbon_kg": 0.25}
+    figures = {"cpu_h": 1.0, "gpu_h": 2.0, "energy_kwh": 3.0, "cost_eur": 0.5, "carbon_kg": 0.25, "measured_kwh": 1.5}
     row = server.UsageRow(start=NOW, tenant="lab", site="", label="", jobs=2, **figures)
     total = server.Totals(jobs=2, **figures)
     used = Recorder(says(server.UsageReport(since=NOW, until=NOW, rows=[row], total=total)))

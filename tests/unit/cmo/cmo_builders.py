@@ -30,6 +30,7 @@ from solyx.events import (
     Resources,
     SiteLatenciesMeasured,
     SiteObserved,
+    WorkloadEnergyRead,
     WorkloadReason,
     WorkloadReported,
 )
@@ -210,6 +211,20 @@ def measured(name, hours=0.0, *, since=None, lasts=10.0, **places: float | None)
         },
         measured_at=at(hours),
         valid_until=at(hours + lasts),
+    )
+
+
+def energy_read(placed, hours, joules=None, *, watts=None, pod="p0", part="all", meter=None) -> WorkloadEnergyRead:
+    return WorkloadEnergyRead(
+        site=placed.site,
+        job_id=placed.job_id,
+        revision=placed.revision,
+        meter=meter or f"{pod}/{part}",
+        pod=pod,
+        part=part,
+        joules=joules,
+        watts=watts,
+        at=at(hours),
     )
 
 
