@@ -40,21 +40,30 @@ _SIZE: dict[str, Any] = {
         {"type": "string", "pattern": "^[0-9]{1,6}(Ki|Mi|Gi|Ti|k|K|M|G|T)?$"},
     ],
 }
+_FEW = "([1-9][0-9]{0,3}(\\.[0-9]{1,3})?|0\\.[0-9]{0,2}[1-9])"  # of one unit; all units together stay below ten years
+_DAYS = "([1-9][0-9]{0,2}(\\.[0-9]{1,3})?|0\\.[0-9]{0,2}[1-9])"
 _DURATION: dict[str, Any] = {
     "description": 'Seconds, or a duration: "90m", "2h", "1h30m", "2d", "PT2H".',
     "oneOf": [
         {"type": "number", "exclusiveMinimum": 0, "maximum": 10 * 366 * 86400},
         {
             "type": "string",
-            "pattern": "^([1-9][0-9]{0,2}d|[1-9][0-9]{0,3}[hms]|PT[1-9][0-9]{0,3}[HMS]|[1-9][0-9]{0,6})$",
+            "pattern": "^("
+            f"{_DAYS}d({_FEW}h)?({_FEW}m)?({_FEW}s)?|{_FEW}h({_FEW}m)?({_FEW}s)?|{_FEW}m({_FEW}s)?|{_FEW}s|"
+            f"P{_DAYS}D(T{_FEW}H)?|PT{_FEW}H({_FEW}M)?({_FEW}S)?|PT{_FEW}M({_FEW}S)?|PT{_FEW}S|[1-9][0-9]{{0,6}})$",
         },
     ],
 }
+_TO_59, _TO_3600 = "[1-5]?[0-9]", "([0-9]{1,3}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)"
 _GRACE: dict[str, Any] = {
     "description": "From being told to stop to being killed: time for a last checkpoint; at most 1 h.",
     "oneOf": [
         {"type": "number", "minimum": 0, "maximum": MAX_GRACE_S},
-        {"type": "string", "pattern": "^([1-9][0-9]{0,2}s|[1-5]?[0-9]m|1h)$"},
+        {
+            "type": "string",
+            "pattern": f"^({_TO_3600}s?|{_TO_59}m({_TO_59}s)?|60m|1h|0\\.[0-9]{{1,3}}h|"
+            f"PT{_TO_3600}S|PT{_TO_59}M({_TO_59}S)?|PT60M|PT1H)$",
+        },
     ],
     "default": "30s",
 }

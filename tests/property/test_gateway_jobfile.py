@@ -1,10 +1,12 @@
 """Whatever is sent is either a job in canonical units or a list of errors; never anything else."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,3 +73,33 @@ def test_a_quantity_is_a_bounded_number_or_an_error(value: object) -> None:
     for parse, most in ((cpu_milli, 10**9), (size_bytes, MAX_BYTES), (duration_s, math.inf)):
         result = outcome(parse, value)
         assert str(result) if isinstance(result, QuantityError) else 0 <= result <= most
+
+
+MINIMAL = {"image": "i", "resources": {"cpu": 1}, "duration_estimate": "1h"}
+
+
+def described(field: str) -> str:
+    """The pattern by which the API describes a field's text."""
+    (pattern,) = (one["pattern"] for one in JOB_SCHEMA["properties"][field]["oneOf"] if "pattern" in one)
+    return pattern
+
+
+@given(st.sampled_from(["duration_estimate", "max_delay", "grace_period"]), st.data())
+def test_every_duration_that_the_api_describes_is_taken(field: str, data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(re.compile(described(field), re.ASCII), fullmatch=True).map(str.strip))
+    assert isinstance(parse_job({**MINIMAL, field: text}), Job)
+
+
+@pytest.mark.parametrize("field", ["duration_estimate", "max_delay", "grace_period"])
+@pytest.mark.parametrize(
+    "text", ["45", "90s", "1500s", "2m", "2m30s", "60m", "1h", "0.5h", "PT2M", "PT1M30S", "PT45S", "PT1H"]
+)
+def test_durations_that_are_taken_are_described(field: str, text: str) -> None:
+    assert isinstance(parse_job({**MINIMAL, field: text}), Job)
+    assert re.fullmatch(described(field), text)
+
+
+@pytest.mark.parametrize("text", ["1h30m", "2d", "2d12h", "1.5h", "36h", "P2D", "P1DT12H", "PT1H30M", "86400"])
+def test_long_durations_that_are_taken_are_described(text: str) -> None:
+    assert isinstance(parse_job({**MINIMAL, "duration_estimate": text}), Job)
+    assert re.fullmatch(described("duration_estimate"), text)
