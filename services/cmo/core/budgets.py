@@ -12,6 +12,7 @@ because every window turns at one.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -85,6 +86,19 @@ class Account:
     since: dict[int, Amounts] = field(default_factory=dict[int, Amounts])
     planned: Amounts = _NOTHING
     waiting: dict[str, Waiting] = field(default_factory=dict[str, Waiting])
+    queue: list[tuple[Order, str]] = field(default_factory=list[tuple[Order, str]])  # those, sorted
+
+    def wait(self, job_id: str, waiting: Waiting) -> None:
+        """It waits; instead of what was known of it before."""
+        self.leave(job_id)
+        self.waiting[job_id] = waiting
+        insort(self.queue, (waiting.order, job_id))
+
+    def leave(self, job_id: str) -> None:
+        """It waits no more."""
+        known = self.waiting.pop(job_id, None)
+        if known is not None:
+            del self.queue[bisect_left(self.queue, (known.order, job_id))]
 
     def ended_since(self, start: datetime) -> Amounts:
         """Taken by the runs that ended from that full hour on."""
@@ -177,7 +191,7 @@ class Budgets:
 
     def wait(self, job_id: str, tenant: str, order: Order, more: Usage, until: datetime | None) -> None:
         """The job waits until its tenant's budget has room for it."""
-        self._account(tenant).waiting[job_id] = Waiting(order, _amounts(more), until)
+        self._account(tenant).wait(job_id, Waiting(order, _amounts(more), until))
         self._waits[job_id] = tenant
 
     def waits(self, job_id: str) -> bool:
@@ -188,7 +202,7 @@ class Budgets:
         """It waits no more."""
         tenant = self._waits.pop(job_id, None)
         if tenant is not None:
-            del self._accounts[tenant].waiting[job_id]
+            self._accounts[tenant].leave(job_id)
 
     def freed(self, now: datetime) -> list[str]:
         """The jobs that fit now by what they needed when they were last looked at.
@@ -219,7 +233,8 @@ def _fitting(account: Account, now: datetime, *, probe: bool) -> list[str]:
         if budget.enforcement == "hard"
     }
     found: list[str] = []
-    for job_id, waiting in sorted(account.waiting.items(), key=lambda item: item[1].order):
+    for _, job_id in account.queue:
+        waiting = account.waiting[job_id]
         needs = {budget: waiting.needs[_INDEX[budget.quantity]] for budget in room}
         if all(needed <= max(0, room[budget]) for budget, needed in needs.items()):
             room = {budget: left - needs[budget] for budget, left in room.items()}

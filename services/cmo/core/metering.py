@@ -115,15 +115,14 @@ class Meter:
         if not job.live and not job.goes_on:
             return Usage()
         run_s = max(0.0, spec.duration_estimate_s - job.progress_s)
+        begun = job.run_began_at
+        until_run_s = 0.0 if until_s is None or begun is None else until_s - begun.timestamp()
+        if run_s == 0:  # it had done all of its estimate when it began: what it takes is known only as it goes on
+            return expected_use(spec, job.cost, run_s=max(0.0, until_run_s))
         expected = expected_use(spec, job.cost, run_s=run_s)
-        if run_s == 0:
-            return expected
         if not job.live:
             return _times(expected, max(0.0, spec.duration_estimate_s - job.kept_s) / run_s)
-        begun = job.run_began_at
-        if until_s is None or begun is None:
-            return expected
-        return _times(expected, max(1.0, (until_s - begun.timestamp()) / run_s))
+        return _times(expected, max(1.0, until_run_s / run_s))
 
     def _movement_eur(self, spec: JobSpec, ran_at: str | None, to_site: str) -> float:
         """As the placement expected it: data lies where the job ran last, at first where its owner put it.

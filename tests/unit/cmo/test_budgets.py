@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 from msgspec import structs
 
-from solyx.events import DeferralCause, FinishReason, PlacementDeferred, WorkloadReason
+from services.cmo.core.budgets import Budgets
+from solyx.events import DeferralCause, FinishReason, PlacementDeferred, Usage, WorkloadReason
 from tests.unit.cmo.cmo_builders import (
     T0,
     at,
@@ -247,6 +248,51 @@ def test_a_job_that_was_moved_or_suspended_keeps_its_place_in_the_budget():
     decided = cmo.decide(at(3.5))
     assert only(outcomes(decided)).usage.gpu_h == pytest.approx(3.5)
     assert placements(decided) == [], "3.5 of 4 are used and one more hour does not fit"
+
+
+def test_a_run_that_goes_on_beyond_its_estimate_takes_more_of_the_budget_while_it_lasts():
+    cmo = core(*WORLD, budgets(budget("gpu_h", 5)), *gpu_jobs(1))
+    placed = only(placements(cmo.decide(T0)))
+    cmo.fold(report(placed, "started", 0))
+    stopped = report(placed, "stopped", 1, reason=WorkloadReason.RELEASED)
+    cmo.fold(structs.replace(stopped, started_at=T0, progress_s=3600))  # all of its estimate, and not over
+    cmo.fold(report(only(placements(cmo.decide(at(1)))), "started", 1))
+    for hour in (1.1, 2, 3):
+        cmo.decide(at(hour))
+    cmo.fold(submitted("next", gpus=1, hours=3, runs=2, max_delay=0))
+    assert only(deferrals(cmo.decide(at(3)))).detail == (
+        "t has used 1 and planned 3 of its 5 gpu_h per day; this job needs 2"
+    )
+
+
+class Counted(tuple):
+    """An order that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __lt__(self, other):
+        Counted.compared += 1
+        return tuple(self) < tuple(other)
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return tuple(self) == tuple(other)
+
+    __hash__ = tuple.__hash__
+
+
+def test_who_waits_for_a_budget_is_sorted_when_it_begins_to_wait_and_not_at_every_look():
+    books = Budgets()
+    books.set(budgets(budget("gpu_h", 2)))
+    for number in (3, 1, 4, 0, 2):
+        books.wait(f"job-{number}", "t", Counted((0, float(number), f"job-{number}")), Usage(gpu_h=1), None)
+    books.wait("job-4", "t", Counted((-1, 0.0, "job-4")), Usage(gpu_h=1), None)  # it goes first now
+    books.leave("job-0")
+    Counted.compared = 0
+    assert books.freed(T0) == ["job-4", "job-1"]
+    assert books.freed(at(24)) == ["job-4", "job-1"]
+    assert Counted.compared == 0
 
 
 def test_a_lost_run_whose_end_is_reported_late_counts_once():
