@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from services.collector.core.correspondence import Correspondence
 from services.collector.core.grid import GridBook
 from services.collector.core.openadr import OadrEvent, Program, asked, report_of
 from services.collector.core.paths import MappingError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from services.collector.core.openadr import Origin
     from services.collector.model import OpenAdrFeed
     from solyx.bus.port import Bus, Received, Tail
     from solyx.events import Event
@@ -175,8 +175,7 @@ class OpenAdrSource:
         self._vtn = Vtn(feed, session, directory)
         self._book = GridBook(cancel_when_absent=True)
         self._recalled = False
-        self._origins: dict[tuple[str, str], Origin] = {}
-        self._reports: dict[tuple[str, str], str] = {}  # ids of reports that the VTN has
+        self._told = Correspondence()
         self.reports = feed.reports
         self.name, self.every_s, self.stale_after_s = feed.name, feed.every_s, feed.stale_after_s
 
@@ -191,7 +190,7 @@ class OpenAdrSource:
                 raise MappingError(f"program: the VTN shows no program named {self._feed.program!r}")
         events = [event for one in programs for event in await self._vtn.events(one.id)]
         wanted = asked(events, programs, self._feed, now)
-        self._origins.update(wanted.origins)
+        self._told.learn(wanted, now)
         return Fetched(events=self._book.changes(wanted.listed, now), problem="; ".join(wanted.problems))
 
     def _recall(self) -> None:
@@ -213,7 +212,6 @@ class OpenAdrSource:
     async def report_back(self) -> None:
         """Follow ``responses`` and pass each on to the VTN, the latest only where several wait; until cancelled."""
         tail: Tail | None = None
-        waiting: dict[tuple[str, str], DemandResponseReported] = {}
         try:
             while True:
                 try:
@@ -225,30 +223,28 @@ class OpenAdrSource:
                     continue
                 for event in _events(records):
                     if isinstance(event, DemandResponseReported) and event.event_id.startswith(f"{self._feed.name}."):
-                        waiting[event.site, event.event_id] = event
-                await self._report(waiting)
+                        self._told.hear(event)
+                await self._report()
         finally:
             if tail is not None:
                 await asyncio.to_thread(tail.close)
 
-    async def _report(self, waiting: dict[tuple[str, str], DemandResponseReported]) -> None:
-        for key, response in list(waiting.items()):
-            origin = self._origins.get(key)
-            if origin is None or response.status == "planned":
-                continue  # the event is not polled yet, or its window has not begun
+    async def _report(self) -> None:
+        told = self._told
+        for key, response, origin in told.due():
             try:
                 report = report_of(response, origin, self._feed)
-                self._reports[key] = await self._vtn.report(report, self._reports.get(key, ""))
+                told.report_ids[key] = await self._vtn.report(report, told.report_ids.get(key, ""))
             except (FeedError, MappingError) as error:
                 log.warning("openadr_report_failed", feed=self.name, grid_event=response.event_id, error=str(error))
-                had_one = self._reports.pop(key, "")
+                had_one = told.report_ids.pop(key, "")
                 if isinstance(error, FeedError):
                     if error.status in _LATER or not 400 <= error.status < 500:
                         await asyncio.sleep(min(max(RETRY_S, error.retry_after_s), LONGEST_RETRY_S))
                         return
                     if error.status == NOT_FOUND and had_one:
                         continue  # the VTN has it no more: in the next round it is created
-            del waiting[key]
+            told.waiting.pop(key, None)
 
 
 async def _read(tail: Tail) -> Sequence[Received]:
