@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.live import Live
 
 from devstack.errors import DevstackError
-from devstack.existing import require_unused
 from devstack.options import Options
 from devstack.report import Snapshot, make_report
 from devstack.stack import Plan, Stack
@@ -49,8 +48,7 @@ def replay(options: Options, stop: threading.Event) -> None:
     with ExitStack() as exits:
         state = exits.enter_context(StateDirectory(options.state, fresh=options.fresh))
         world = choose_world(state, options.scenario, speed=options.speed, say=say)
-        if not world.continues:
-            require_unused(kafka=options.kafka, database=options.database)
+        world.claim(state, kafka=options.kafka, database=options.database)
         sites = ", ".join(site.name for site in world.scenario.sites)
         say(f"scenario {world.scenario.name}: {len(world.jobs)} jobs, sites {sites}; starting")
         for stale in (state.clock_file, state.connection):

@@ -34,6 +34,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str  # directory
     scenario_time: datetime
     run: str  # id of the first start, so that keys of an earlier, forgotten one mean nothing
+    claimed: str = ""  # digest of the addresses of a Kafka and a database that were empty when it began there
 
 
 class StateDirectory:

@@ -1,5 +1,6 @@
 """Which scenario a start replays, from where on, and the one clock of all processes."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from devstack.errors import DevstackError
+from devstack.existing import require_unused
 from devstack.state import Progress, StateDirectory
 from solyx.clock import ReplayTime, new_id, write_replay_time
 from solyx.scenario import Scenario, ScenarioJob, generate, load
@@ -42,6 +44,20 @@ class World:
     def name(self) -> str:
         """Unique among all replays: keys of a forgotten one mean nothing to this one."""
         return f"{self.scenario.name}-{self.progress.run}"
+
+    def claim(
+        self, state: StateDirectory, *, kafka: str, database: str, require: Callable[..., None] = require_unused
+    ) -> None:
+        """Begin only where no other replay has left its records; what this one leaves there from now on is its own.
+
+        Remembered before anything is written there, so that a first start that is cut off half-way can be repeated.
+        """
+        addresses = hashlib.sha256(f"{kafka}\n{database}".encode()).hexdigest()  # they may hold a password
+        if self.continues or self.progress.claimed == addresses:
+            return
+        require(kafka=kafka, database=database)
+        self.progress = msgspec.structs.replace(self.progress, claimed=addresses)
+        state.save(self.progress)
 
     def begin(self, clock_file: Path) -> None:
         """Set the clock of all processes going."""

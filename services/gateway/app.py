@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from sqlalchemy import text
 
-from services.gateway.api.access import Directory, KeyRing, RateLimit
+from services.gateway.api.access import Directory, KeyRing, RateLimit, StreamLimit
 from services.gateway.api.application import make_application
 from services.gateway.api.parts import Parts
 from services.gateway.api.stream import Wakeups
@@ -85,6 +85,7 @@ class Gateway:
                 jobs_per_s=settings.jobs_per_s,
                 jobs_burst=settings.jobs_burst,
             ),
+            streams=StreamLimit(settings.streams_per_key),
             wakeups=self.wakeups,
             watch=self.watch,
             database=lambda: database_status(self.engine),

@@ -15,6 +15,7 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     requests_per_s: float = 500.0  # for each key; a burst of twice that is taken
     jobs_per_s: float = 10_000.0  # for each key
     jobs_burst: float = 100_000.0
+    streams_per_key: int = 100  # open at a time at each replica; each costs a query a second
     key_cache_s: float = 2.0  # a revoked key works at most this long on other replicas
     idempotency_hours: float = 24.0  # how long an Idempotency-Key is remembered
     retention_days: float = 30.0  # a job leaves the read model and `jobs` so long after its end; 0: never

@@ -165,6 +165,20 @@ async def test_a_stream_resumes_after_the_last_event_it_saw(postgres_url: str) -
         assert whole[0][2]["figures"] is not None
 
 
+async def test_a_stream_too_many_is_refused_and_one_that_has_ended_makes_room(postgres_url: str) -> None:
+    async with running(postgres_url, streams_per_key=1) as gateway, gateway.client() as client:
+        first = asyncio.create_task(client.get("/v1/events?after=0&limit=1"))
+        async with asyncio.timeout(30):
+            while not len(gateway.gateway.parts.streams):  # noqa: ASYNC110 - the request above fills it
+                await asyncio.sleep(0.05)
+        refused = await client.get("/v1/events?after=0&limit=1")
+        assert (refused.status_code, refused.json()["type"]) == (429, "/problems/too-many-requests")
+        gateway.publish(*life("j1"))
+        assert (await first).status_code == 200
+        assert (await client.get("/v1/events?after=0&limit=1")).status_code == 200
+        assert len(gateway.gateway.parts.streams) == 0
+
+
 async def test_a_stream_is_narrowed_to_types_and_a_job(postgres_url: str) -> None:
     async with running(postgres_url) as gateway:
         gateway.publish(*life("j1"), *life("j2"))

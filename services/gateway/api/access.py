@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from services.gateway.api.problem import ApiProblem
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST_REMEMBERED = 10_000
 """Bound of each memory: somebody who tries keys fills nothing."""
+STREAM_RETRY_S = 10
+"""A stream lasts until its reader leaves."""
 
 
 class KeyRing:
@@ -117,3 +120,30 @@ class RateLimit:
         if wait_s > 0:
             detail = f"this key may send {rate:g} {what} a second"
             raise ApiProblem("too-many-requests", detail, headers={"Retry-After": str(int(wait_s) + 1)})
+
+
+class StreamLimit:
+    """Event streams that each key has open. Each costs queries for as long as it lasts, so requests a second do not bound them."""
+
+    def __init__(self, streams_per_key: int) -> None:
+        self._most = streams_per_key
+        self._open: Counter[str] = Counter()
+
+    def take(self, key_id: str) -> None:
+        """One more, until ``give_back``; raises 429 when the key has as many as it may."""
+        if self._open[key_id] >= self._most:
+            detail = (
+                f"this key has {self._most} event streams open, the most that it may; close one, or use another key"
+            )
+            raise ApiProblem("too-many-requests", detail, headers={"Retry-After": str(STREAM_RETRY_S)})
+        self._open[key_id] += 1
+
+    def give_back(self, key_id: str) -> None:
+        """One of them has ended."""
+        self._open[key_id] -= 1
+        if not self._open[key_id]:
+            del self._open[key_id]
+
+    def __len__(self) -> int:
+        """Keys that have any."""
+        return len(self._open)

@@ -15,7 +15,7 @@ from solyx.security import Principal, bearer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from services.gateway.api.access import Directory, KeyRing, RateLimit
+    from services.gateway.api.access import Directory, KeyRing, RateLimit, StreamLimit
     from services.gateway.api.stream import Wakeups
     from services.gateway.service.health import Watch
     from services.gateway.settings import GatewaySettings
@@ -44,6 +44,7 @@ class Parts:
     keys: KeyRing
     directory: Directory
     limit: RateLimit
+    streams: StreamLimit
     wakeups: Wakeups
     watch: Watch
     database: Callable[[], Awaitable[str]]  # "ok", or what is wrong

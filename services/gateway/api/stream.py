@@ -21,7 +21,9 @@ from solyx.database import connect, is_transient
 from solyx.events.catalog import EVENT_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from starlette.types import Receive, Scope, Send
 
 HEARTBEAT_S = 15.0
 """Proxies commonly close what is silent for 30 or 60 s."""
@@ -96,11 +98,24 @@ async def stream_events(
     start = last_event_id if last_event_id is not None else after
     if start is None:
         start = await parts.readmodel.last_seq()
-    return StreamingResponse(
-        _events(parts, chosen, start, limit),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    parts.streams.take(principal.key_id)
+    return CountedStream(_events(parts, chosen, start, limit), ended=lambda: parts.streams.give_back(principal.key_id))
+
+
+class CountedStream(StreamingResponse):
+    """Says when it has ended, also where its reader left before the first event."""
+
+    def __init__(self, events: AsyncIterator[bytes], *, ended: Callable[[], None]) -> None:
+        super().__init__(
+            events, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
+        self._ended = ended
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
 
 
 def _types(asked: list[str]) -> tuple[str, ...]:

@@ -102,6 +102,48 @@ def test_a_second_start_goes_on_with_the_same_scenario(tmp_path: Path) -> None:
     assert (second.now() - first.scenario.start).total_seconds() >= 3600
 
 
+class Outside:
+    """A Kafka and a database that were there before; asks are remembered."""
+
+    def __init__(self) -> None:
+        self.used, self.asked = False, 0
+
+    def __call__(self, *, kafka: str, database: str) -> None:
+        self.asked += 1
+        if self.used:
+            raise DevstackError(f"{kafka} and {database} hold the records of another installation", "name others")
+
+
+def begun(path: Path, outside: Outside, *, kafka: str = "broker:9092") -> None:
+    """A first start that is cut off before time passes."""
+    with StateDirectory(path / "state") as state:
+        choose_world(state, path / "mine", speed=60, say=print).claim(
+            state, kafka=kafka, database="postgresql://db", require=outside
+        )
+
+
+def test_a_first_start_that_was_cut_off_half_way_can_be_repeated(tmp_path: Path) -> None:
+    generate(tmp_path / "mine", jobs=20, hours=6)
+    outside = Outside()
+    begun(tmp_path, outside)
+    outside.used = True  # topics and tables were begun with
+    begun(tmp_path, outside)
+    assert outside.asked == 1
+
+
+def test_what_was_found_unused_says_nothing_of_another_kafka_or_of_another_start(tmp_path: Path) -> None:
+    generate(tmp_path / "mine", jobs=20, hours=6)
+    outside = Outside()
+    begun(tmp_path, outside)
+    outside.used = True
+    with pytest.raises(DevstackError, match="another installation"):
+        begun(tmp_path, outside, kafka="other:9092")
+    with StateDirectory(tmp_path / "state", fresh=True):
+        pass
+    with pytest.raises(DevstackError, match="another installation"):
+        begun(tmp_path, outside)
+
+
 def test_another_scenario_needs_a_fresh_state(tmp_path: Path) -> None:
     for name in ("one", "other"):
         generate(tmp_path / name, jobs=20, hours=6)

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from services.gateway.api import cursor
-from services.gateway.api.access import RateLimit, TokenBucket
+from services.gateway.api.access import RateLimit, StreamLimit, TokenBucket
 from services.gateway.api.problem import ApiProblem
 from solyx.database import dsn, is_transient
 
@@ -80,3 +80,25 @@ def test_only_what_may_pass_by_itself_is_transient(error: BaseException, expecte
 
 def test_the_engines_address_serves_the_driver_too() -> None:
     assert dsn("postgresql+asyncpg://a@b/c") == "postgresql://a@b/c"
+
+
+def test_a_key_has_so_many_streams_open_and_no_more() -> None:
+    streams = StreamLimit(2)
+    for _ in range(2):
+        streams.take("a")
+    with pytest.raises(ApiProblem) as caught:
+        streams.take("a")
+    assert caught.value.kind == "too-many-requests"
+    assert "close one" in caught.value.detail
+    assert caught.value.headers["Retry-After"]
+    streams.take("b")
+    streams.give_back("a")
+    streams.take("a")
+
+
+def test_nothing_is_remembered_of_keys_whose_streams_have_ended() -> None:
+    streams = StreamLimit(1)
+    for number in range(3):
+        streams.take(f"k{number}")
+        streams.give_back(f"k{number}")
+    assert len(streams) == 0
