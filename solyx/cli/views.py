@@ -13,7 +13,9 @@ from rich.text import Text
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.port import Transient
 from solyx.cli.output import console, errors, moment, number, print_json, print_table, state
+from solyx.client import ApiError, Unreachable
 from solyx.client.model import TERMINAL
+from solyx.clock import monotonic_s
 from solyx.events import Poison, decode
 from solyx.telemetry import trace_id_of
 from solyx.topics import BY_NAME
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 READ_TIMEOUT_S = 0.5
 CONNECT_TIMEOUT_S = 5.0
 WAIT_POLL_S = 0.5
+WAIT_PATIENCE_S = 300.0  # a gateway that is updated or restarted is back long before
+PASSING = frozenset({429, 502, 503, 504})
+"""Statuses that say nothing of the job: ask again."""
 
 
 class BrokerUnreachable(Exception):  # noqa: N818 - says what happened
@@ -214,21 +219,39 @@ def show_event(event: ServerEvent, *, as_json: bool) -> None:
 
 
 def wait_for(client: Client, ids: Iterable[str], *, as_json: bool) -> bool:
-    """Poll until every job ended; True when all succeeded."""
-    waiting, succeeded = list(ids), True
+    """Poll until every job ended; True when all succeeded. A gateway that is away is asked again for a while.
+
+    Raises:
+        Unreachable, ApiError: refused, or away for longer than ``WAIT_PATIENCE_S``.
+    """
+    waiting, succeeded, away_since_s = list(ids), True, None
     while waiting:
-        for job_id in tuple(waiting):
-            job = client.job(job_id)
-            if job.state in TERMINAL:
-                waiting.remove(job_id)
-                succeeded = succeeded and job.state == "succeeded"
-                if as_json:
-                    print_json({"id": job_id, "state": job.state, "reason": job.reason})
-                else:
-                    console.print(Text(f"{job_id} ").append_text(state(job.state)).append(f" {job.reason}"))
+        try:
+            for job_id in tuple(waiting):
+                job = client.job(job_id)
+                away_since_s = None
+                if job.state in TERMINAL:
+                    waiting.remove(job_id)
+                    succeeded = succeeded and job.state == "succeeded"
+                    _show_end(job, as_json=as_json)
+        except (Unreachable, ApiError) as error:
+            if isinstance(error, ApiError) and error.status not in PASSING:
+                raise
+            if away_since_s is None:
+                away_since_s = monotonic_s()
+                errors.print(f"{error}; the jobs go on, asking again", style="yellow", markup=False)
+            elif monotonic_s() - away_since_s > WAIT_PATIENCE_S:
+                raise
         if waiting:
             time.sleep(WAIT_POLL_S)
     return succeeded
+
+
+def _show_end(job: Job, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": job.id, "state": job.state, "reason": job.reason})
+    else:
+        console.print(Text(f"{job.id} ").append_text(state(job.state)).append(f" {job.reason}"))
 
 
 def open_bus(bootstrap_servers: str) -> KafkaBus:

@@ -3,6 +3,7 @@
 import importlib
 import io
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -29,13 +30,19 @@ class Gateway:
     """Answers by method and path; 404 for what was not told."""
 
     def __init__(self) -> None:
-        self.answers: dict[tuple[str, str], httpx.Response | list[httpx.Response]] = {}
+        self.answers: dict[tuple[str, str], list[httpx.Response]] = {}
         self.requests: list[httpx.Request] = []
         self.away = False
+        self.drops: Counter[tuple[str, str]] = Counter()  # how many requests of a path are still cut off
 
     def on(self, method: str, path: str, *values: Any, status: int = 200) -> None:
         """What it answers; of several, one after the other, and the last for ever."""
-        self.answers[method, path] = [
+        self.answers[method, path] = []
+        self.then(method, path, *values, status=status)
+
+    def then(self, method: str, path: str, *values: Any, status: int = 200) -> None:
+        """What it answers after that."""
+        self.answers[method, path] += [
             httpx.Response(status, content=value if isinstance(value, bytes) else msgspec.json.encode(value))
             for value in values
         ]
@@ -44,8 +51,13 @@ class Gateway:
         if self.away:
             msg = "connection refused"
             raise httpx.ConnectError(msg, request=request)
+        place = request.method, request.url.path
+        if self.drops[place]:
+            self.drops[place] -= 1
+            msg = "connection reset"
+            raise httpx.ReadError(msg, request=request)
         self.requests.append(request)
-        script = self.answers.get((request.method, request.url.path))
+        script = self.answers.get(place)
         if not script:
             problem = {"title": "There is no such thing", "status": 404, "detail": "no job of that id"}
             return httpx.Response(404, content=msgspec.json.encode(problem))

@@ -98,3 +98,42 @@ def test_wait_ends_badly_when_a_job_failed(solyx: Solyx, gateway: Any) -> None:
     done = solyx("submit", "-", "--wait", "--json", text=JOB_FILE)
     assert done.status == 1
     assert done.documents == [{"ids": ["j1"]}, {"id": "j1", "state": "failed", "reason": "no_site_fits"}]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solyx.cli.views.WAIT_POLL_S", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("passing", ["connection refused", "503"])
+def test_wait_outlasts_a_gateway_that_is_away_for_a_moment(solyx: Solyx, gateway: Any, passing: str) -> None:
+    ended = DETAIL | {"state": "succeeded", "reason": "completed"}
+    gateway.on("POST", "/v1/jobs", {"id": "j1"}, status=202)
+    if passing == "503":
+        gateway.on("GET", "/v1/jobs/j1", {"title": "Not available at the moment", "status": 503}, status=503)
+        gateway.then("GET", "/v1/jobs/j1", ended)
+    else:
+        gateway.on("GET", "/v1/jobs/j1", DETAIL, ended)
+        gateway.drops["GET", "/v1/jobs/j1"] = 2
+    done = solyx("submit", "-", "--wait", text=JOB_FILE)
+    assert (done.status, done.out) == (0, "j1\nj1 succeeded completed\n")
+    assert done.err.count("asking again") == 1
+
+
+@pytest.mark.usefixtures("at_once")
+def test_wait_gives_up_on_a_gateway_that_stays_away(
+    solyx: Solyx, gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("solyx.cli.views.WAIT_PATIENCE_S", 0.0)
+    gateway.on("POST", "/v1/jobs", {"id": "j1"}, status=202)
+    gateway.drops["GET", "/v1/jobs/j1"] = 1_000_000
+    done = solyx("submit", "-", "--wait", text=JOB_FILE)
+    assert (done.status, done.out) == (3, "j1\n")
+
+
+def test_wait_does_not_ask_again_what_was_refused(solyx: Solyx, gateway: Any) -> None:
+    gateway.on("POST", "/v1/jobs", {"id": "j1"}, status=202)
+    gateway.on("GET", "/v1/jobs/j1", {"title": "This key may not do that", "status": 403}, status=403)
+    assert solyx("submit", "-", "--wait", text=JOB_FILE).status == 1
+    assert len(gateway.requests) == 2
