@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.cmo.model import Policy
+from services.drm.core import DrmCore
+from services.drm.quotas import Cohort, Quota, Quotas
 from simulator.knowledge import Moment
 from simulator.production import Production
 from simulator.workload import Job, Workload
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from solyx.events import Event
 
 SITES, CORES = ("a", "b", "c"), 8
+QUOTAS = Quotas(
+    cohorts={"both": Cohort(tenants={name: Quota(cpu_milli=CORES * 1000) for name in ("t", "u")})},
+)
 job_of = st.fixed_dictionaries(
     {
         "cores": st.sampled_from([1, 2, 4, 8]),
@@ -29,6 +34,7 @@ job_of = st.fixed_dictionaries(
         "preemptible": st.sampled_from([True, True, False]),
         "suspendable": st.booleans(),
         "max_delay": st.sampled_from([0, 0, 3, None]),
+        "tenant": st.sampled_from(["t", "u"]),
         "arrival": st.sampled_from([0.0, 0.5, 1.0, 1.0, 2.25]),
     }
 )
@@ -45,7 +51,7 @@ def workload_of(draws) -> Workload:
             Job(
                 index=index,
                 job_id=f"job{index:02}",
-                tenant="t",
+                tenant=drawn["tenant"],
                 spec=spec,
                 arrival_s=arrival_s,
                 true_duration_s=spec.duration_estimate_s,
@@ -61,12 +67,15 @@ def workload_of(draws) -> Workload:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(job_of, min_size=3, max_size=14))
-def test_every_job_ends_once_nowhere_twice_and_is_stopped_for_higher_priorities_only(draws):
+@given(st.lists(job_of, min_size=3, max_size=14), st.booleans())
+def test_every_job_ends_once_nowhere_twice_and_is_stopped_for_higher_priorities_only(draws, protected):
+    """``protected``: all of a site is guaranteed to each tenant, so nobody is stopped for another tenant, whom the CMO may name."""
     workload = workload_of(draws)
     known: list[Event] = flat(*SITES)
     moment = Moment(at=T0, published=tuple(known), issued=())  # pyright: ignore[reportArgumentType]
     production = Production(workload, SITES, Policy(), suspend_overhead_s=60.0)
+    if protected:
+        production.drm = DrmCore(QUOTAS)
     runs = production.run([moment])
     assert production.refusals == {}
     assert set(runs.done_s) == set(range(len(workload.jobs))), "lost"
@@ -78,7 +87,10 @@ def test_every_job_ends_once_nowhere_twice_and_is_stopped_for_higher_priorities_
     for index, job in enumerate(workload.jobs):
         lives = sorted(spans[index])
         assert all(one[1] <= other[0] for one, other in pairwise(lives)), "two places at once"
-        higher = sum(other.spec.priority > job.spec.priority for other in workload.jobs)
+        higher = sum(
+            other.spec.priority > job.spec.priority and (not protected or other.tenant == job.tenant)
+            for other in workload.jobs
+        )
         assert len(lives) <= 1 + (higher if job.spec.preemptible else 0)
     for taken in changes.values():
         used = 0.0

@@ -27,7 +27,7 @@ from services.cmo.core.cover import cheapest_cover
 from services.cmo.core.ledger import Demand, Room
 from services.cmo.core.yielding import Yields
 from services.cmo.model import Choice
-from solyx.events import Victim
+from solyx.events import Victim, WithdrawalReason
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -97,10 +97,15 @@ class Preemption:
         return best
 
     def is_possible_elsewhere(self, job: Job, spec: JobSpec, jobs: dict[str, Job], now: datetime) -> bool:
-        """Whether room could be made at another site for a job for which it was not made where it is: a quota may forbid it there."""
+        """Whether room could be made at another site for a job for which it was not made where it is: a quota may forbid it there.
+
+        Once: it would go to and fro where the quotas of all sites forbid it.
+        """
+        if not job.victims or (job.withdrawn == job.revision - 1 and job.withdrawal is WithdrawalReason.STUCK):
+            return False
         left_s = self._placer.left_s(job, spec)
         others = [site for site in self._open_to(spec, job.site, now) if site.name != job.site]
-        return bool(job.victims) and any(self._offer(site, spec, left_s, jobs, now) is not None for site in others)
+        return any(self._offer(site, spec, left_s, jobs, now) is not None for site in others)
 
     def _open_to(self, spec: JobSpec, chosen: str, now: datetime) -> list[Site]:
         """The sites that may take it, as for any placement: where prices are known, unless they are known nowhere."""

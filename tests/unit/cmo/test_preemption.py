@@ -288,6 +288,7 @@ def test_a_job_for_which_the_named_are_not_stopped_in_time_is_planned_again_at_t
     cmo.fold(report(taken, "stopped", NOW + 1, reason=WorkloadReason.RELEASED))
     second = only(placements(cmo.decide(at(NOW + 1))))
     assert (second.site, named(second)) == ("b", {"y"})
+    assert cmo.decide(at(NOW + 9)) == [], "it does not go to and fro"
 
 
 def test_it_stays_in_the_queue_where_no_other_site_could_make_room():
