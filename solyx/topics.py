@@ -56,6 +56,7 @@ def _stream(
 
 JOBS = _entity("jobs", "job id", "job id", "Accepted jobs and requests to cancel them")
 SITES = _entity("sites", "site", "site", "Inventory and power model of each site")
+NODES = _entity("nodes", "site", "site", "What operators ordered about the nodes of each site")
 LINKS = _stream("links", "link id", "link id", "Counters and state of network links", days=7)
 METRICS = _stream("metrics", "source", "source", "Samples, one record for each source and scrape", days=1)
 ENERGY = _stream("energy", "site/kind/start", "site", "Prices, carbon intensity, renewable share, feed state", days=90)
@@ -81,6 +82,7 @@ DEADLETTERS = _stream("deadletters", "original key", "original key", "Unreadable
 TOPICS: tuple[Topic, ...] = (
     JOBS,
     SITES,
+    NODES,
     LINKS,
     METRICS,
     ENERGY,

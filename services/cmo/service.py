@@ -14,6 +14,7 @@ from solyx.topics import (
     GRID,
     JOBS,
     LATENCIES,
+    NODES,
     PLACEMENTS,
     READINGS,
     RESPONSES,
@@ -29,7 +30,7 @@ def role(settings: CmoSettings, *, speed: float) -> Role:
     policy = settings.policy(speed=speed)
     return Role(
         service="cmo",
-        inputs=(JOBS, SITES, ENERGY, GRID, FORECASTS, ACTUATIONS, BUDGETS, LATENCIES, READINGS),
+        inputs=(JOBS, SITES, NODES, ENERGY, GRID, FORECASTS, ACTUATIONS, BUDGETS, LATENCIES, READINGS),
         outputs=(PLACEMENTS, RESPONSES),
         shards=1,
         by="all",

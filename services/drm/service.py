@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.drm.core import DrmCore
 from solyx.bus.runner import Role
-from solyx.topics import ACTUATIONS, ALLOCATIONS, ENERGY, GRID, PLACEMENTS, QUOTAS, SITE_PARTITIONS, SITES
+from solyx.topics import ACTUATIONS, ALLOCATIONS, ENERGY, GRID, NODES, PLACEMENTS, QUOTAS, SITE_PARTITIONS, SITES
 
 if TYPE_CHECKING:
     from services.drm.settings import DrmSettings
@@ -21,7 +21,7 @@ def role(settings: DrmSettings) -> Role:
     quotas = settings.parsed_quotas()
     return Role(
         service="drm",
-        inputs=(PLACEMENTS, SITES, ENERGY, ACTUATIONS),
+        inputs=(PLACEMENTS, SITES, NODES, ENERGY, ACTUATIONS),
         outputs=(ALLOCATIONS, GRID, QUOTAS),
         shards=SITE_PARTITIONS,
         by="site",

@@ -21,6 +21,7 @@ from services.gateway.service.projector import TOPICS, Projector
 from services.gateway.service.relay import Relay
 from services.gateway.service.worker import BACK_OFF_S, Worker
 from services.gateway.store.jobs import JobStore
+from services.gateway.store.nodes import NodeStore
 from services.gateway.store.readmodel import ReadModel
 from services.gateway.store.schema import migrate
 from services.gateway.store.tenants import TenantStore
@@ -78,6 +79,7 @@ class Gateway:
             tenants=self.tenants,
             readmodel=ReadModel(self.engine),
             usage=UsageStore(self.engine),
+            nodes=NodeStore(self.engine),
             keys=KeyRing(self.tenants, settings.key_cache_s),
             directory=Directory(self.tenants, settings.key_cache_s),
             limit=RateLimit(

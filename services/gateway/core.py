@@ -33,6 +33,7 @@ from solyx.events import (
     JobPlaced,
     JobSpec,
     JobSubmitted,
+    NodesOrdered,
     PlacementDeferred,
     PlacementWithdrawn,
     QuotasReported,
@@ -248,6 +249,10 @@ def _site(changes: Changes, event: SiteObserved, _envelope: Envelope, value: byt
     changes._entity("site", event.site, Entity(_micros(event.observed_at), value))  # noqa: SLF001
 
 
+def _nodes(changes: Changes, event: NodesOrdered, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("nodes", event.site, Entity(event.revision, value))  # noqa: SLF001
+
+
 def _route(changes: Changes, event: RouteDecided, _envelope: Envelope, value: bytes) -> None:
     changes._entity("route", event.key, Entity(event.revision, value))  # noqa: SLF001
 
@@ -299,6 +304,7 @@ _HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = 
     WorkloadReported: _workload,
     JobFinished: _finished,
     SiteObserved: _site,
+    NodesOrdered: _nodes,
     RouteDecided: _route,
     RouteReported: _route_report,
     EnergySeriesPublished: _energy,
@@ -318,6 +324,7 @@ _FIGURES: dict[type[Event], tuple[str, ...]] = {
     PlacementDeferred: ("detail", "until"),
     JobFinished: ("outcome", "message", "usage"),
     BudgetSet: ("budgets",),
+    NodesOrdered: ("orders",),
     JobAllocated: ("pods", "waited_s", "progress_s"),
     AllocationDeferred: ("detail",),
     AllocationReleased: ("grace_s",),

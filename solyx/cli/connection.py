@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+import typer
+
+from solyx.client import Client
+
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
+Url = Annotated[str | None, typer.Option(help="The gateway; default $SOLYX_URL.", show_default=False)]
+Key = Annotated[str | None, typer.Option(help="The API key; default $SOLYX_API_KEY.", show_default=False)]
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,3 +38,9 @@ def find(*, url: str | None, key: str | None, kafka: str | None) -> Connection:
         or os.environ.get("SOLYX_KAFKA_BOOTSTRAP_SERVERS")
         or written.kafka_bootstrap_servers,
     )
+
+
+def connect(url: str | None, key: str | None) -> Client:
+    """A client of the gateway to use."""
+    found = find(url=url, key=key, kafka=None)
+    return Client(found.url, key=found.key)

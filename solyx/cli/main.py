@@ -18,11 +18,12 @@ import yaml
 from solyx import __version__
 from solyx.bus.port import Transient
 from solyx.cli import connection as connections
-from solyx.cli import deadletters, views
+from solyx.cli import deadletters, nodes, views
 from solyx.cli import quotas as quota_views
 from solyx.cli import usage as usage_views
+from solyx.cli.connection import Json, Key, Url, connect
 from solyx.cli.output import errors, print_json
-from solyx.client import ApiError, Client, Unreachable
+from solyx.client import ApiError, Unreachable
 from solyx.client.model import TERMINAL
 from solyx.jobfile import JobFileError, parse_job
 
@@ -34,10 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(deadletters.app, name="deadletters")
-
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs instead of a table.")]
-Url = Annotated[str | None, typer.Option(help="The gateway; default $SOLYX_URL.", show_default=False)]
-Key = Annotated[str | None, typer.Option(help="The API key; default $SOLYX_API_KEY.", show_default=False)]
+nodes.add_to(app)
 
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 NOT_FOUND = 404
@@ -56,12 +54,6 @@ def _everywhere(  # pyright: ignore[reportUnusedFunction] - typer calls it
     ] = False,
 ) -> None:
     del version
-
-
-def connect(url: str | None, key: str | None) -> Client:
-    """A client of the gateway to use."""
-    found = connections.find(url=url, key=key, kafka=None)
-    return Client(found.url, key=found.key)
 
 
 @app.command()

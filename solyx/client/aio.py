@@ -47,6 +47,8 @@ class AsyncClient:
     job = _carried_out(calls.job)
     cancel = _carried_out(calls.cancel)
     sites = _carried_out(calls.sites)
+    node_orders = _carried_out(calls.node_orders)
+    order_node = _carried_out(calls.order_node)
     quotas = _carried_out(calls.quotas)
     routes = _carried_out(calls.routes)
     energy = _carried_out(calls.energy)

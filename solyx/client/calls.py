@@ -29,6 +29,7 @@ from solyx.client.model import (
     TenantBudgets,
     UsageReport,
 )
+from solyx.events import NodesOrdered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -182,6 +183,19 @@ def cancel(job_id: str) -> Call[CancelledJob]:
 def sites() -> Call[list[SiteObserved]]:
     """The sites and their nodes."""
     return Call(method="GET", path="/v1/sites", answer=SiteList, part=lambda answer: answer.sites)
+
+
+def node_orders() -> Call[list[NodesOrdered]]:
+    """What operators ordered about nodes, of the sites where there is something."""
+    return Call(method="GET", path="/v1/sites", answer=SiteList, part=lambda answer: answer.orders)
+
+
+def order_node(site: str, node: str, state: str, *, note: str = "") -> Call[NodesOrdered]:
+    """Make a node ``cordoned``, ``draining`` or ``open`` again; the answer is all orders of the site."""
+    content = msgspec.json.encode({"state": state, "note": note})
+    headers = {"Content-Type": "application/json"}
+    path = f"/v1/sites/{quote(site, safe='')}/nodes/{quote(node, safe='')}"
+    return Call(method="PUT", path=path, answer=NodesOrdered, content=content, headers=headers)
 
 
 def quotas(*, site: str | None = None, tenant: str | None = None) -> Call[list[QuotasReported]]:

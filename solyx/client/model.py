@@ -15,6 +15,7 @@ from solyx.events import (
     ForecastIssued,
     GridEventAnnounced,
     JobSpec,
+    NodesOrdered,
     QuotasReported,
     RouteDecided,
     SiteObserved,
@@ -236,6 +237,7 @@ class SiteList(Answer, frozen=True, kw_only=True):
     """Inventories."""
 
     sites: list[SiteObserved]
+    orders: list[NodesOrdered] = msgspec.field(default_factory=list)
 
 
 class RouteList(Answer, frozen=True, kw_only=True):

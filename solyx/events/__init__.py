@@ -27,6 +27,7 @@ from solyx.events.job import (
     Weights,
 )
 from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed, WorkloadEnergyRead
+from solyx.events.node import NodeOrder, NodesOrdered
 from solyx.events.outcome import RouteReported, WorkloadReason, WorkloadReported
 from solyx.events.placement import (
     NOWHERE,
@@ -89,6 +90,8 @@ __all__ = [
     "LinkObserved",
     "MetricsScraped",
     "Node",
+    "NodeOrder",
+    "NodesOrdered",
     "PlaceLatency",
     "PlacementDeferred",
     "PlacementReason",

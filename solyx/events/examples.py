@@ -27,6 +27,7 @@ from solyx.events.job import (
     Resources,
 )
 from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed, WorkloadEnergyRead
+from solyx.events.node import NodeOrder, NodesOrdered
 from solyx.events.outcome import RouteReported, WorkloadReason, WorkloadReported
 from solyx.events.placement import (
     Alternative,
@@ -309,6 +310,12 @@ EXAMPLES: tuple[Event, ...] = (
             ),
         ),
         reported_at=_NOON,
+    ),
+    NodesOrdered(
+        site="texas",
+        revision=2,
+        orders=(NodeOrder(node="node-1", state="draining", note="new power supply", since=_NOON),),
+        ordered_at=_NOON,
     ),
     RouteDecided(
         source="frankfurt",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from contextlib import ExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,29 +10,17 @@ import pytest
 from devstack.broker import KafkaBroker
 from devstack.checker import TOPICS as CHECKED
 from devstack.checker import check
-from services.actuator.service import role as actuator_role
-from services.actuator.settings import ActuatorSettings
-from services.actuator.simulated.course import Chance
-from services.actuator.simulated.targets import SimulatedTargets
-from services.actuator.simulated.work import Checkpoints
-from services.cmo.service import role as cmo_role
-from services.cmo.settings import CmoSettings
-from services.drm.service import role as drm_role
-from services.drm.settings import DrmSettings
 from solyx.bus.kafka import KafkaBus
-from solyx.bus.runner import ServiceRunner
-from solyx.events import EnergySeriesPublished, JobPlaced, Node, SiteObserved, Victim, decode
-from tests.gateway_app import running
+from solyx.events import JobPlaced, Node, SiteObserved, Victim, decode
+from tests.integration.job_line import RESTART_S, energy, entries, job_when, line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-
-    import httpx
 
     from tests.gateway_app import Running
 
-WORK_S, RESTART_S, CHECKPOINT_S = 3600.0, 30.0, 60.0
+WORK_S, CHECKPOINT_S = 3600.0, 60.0
 LONG = {
     "name": "long",
     "image": "busybox",
@@ -76,54 +61,6 @@ def small_site(solyx: Running, name: str) -> SiteObserved:
     """One node, which one of the jobs here fills."""
     node = Node(name=f"{name}-1", cpu_milli=8000, memory_bytes=2**36)
     return SiteObserved(site=name, observed_at=solyx.clock.now(), nodes=(node,))
-
-
-def energy(solyx: Running, name: str = "oslo") -> list[EnergySeriesPublished]:
-    """The same at every hour: nothing is gained by waiting."""
-    values = {"price_eur_per_mwh": 50.0, "carbon_gco2_per_kwh": 100.0}
-    start = solyx.clock.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-    return [
-        EnergySeriesPublished(site=name, kind=kind, start=start, values=(value,) * 96, published_at=start)  # pyright: ignore[reportArgumentType]
-        for kind, value in values.items()
-    ]
-
-
-@asynccontextmanager
-async def line(url: str, bus: KafkaBus, state: Path) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
-    """Gateway, CMO, DRM and actuator in this process, on scenario time that the test moves."""
-    async with running(url, bus=bus) as solyx, solyx.client() as client:
-        with ExitStack() as stack:
-            checkpoints = Checkpoints(restart_overhead_s=RESTART_S)
-            targets = stack.enter_context(
-                SimulatedTargets(state, solyx.clock, chance=Chance(), checkpoints=checkpoints)
-            )
-            for role, settings in (
-                (cmo_role(CmoSettings(), speed=1.0), CmoSettings()),
-                (drm_role(DrmSettings()), DrmSettings()),
-                (actuator_role(targets, ActuatorSettings()), ActuatorSettings()),
-            ):
-                runner = ServiceRunner(role, settings, bus, solyx.clock)
-                runner.start()
-                stack.callback(runner.stop)
-            yield solyx, client
-
-
-async def job_when(
-    solyx: Running, client: httpx.AsyncClient, job_id: str, holds: Callable[[dict[str, Any]], object]
-) -> dict[str, Any]:
-    """The job as soon as it is so, scenario time moving on by ten seconds at each look."""
-    deadline = time.monotonic() + 120
-    while True:
-        job = (await client.get(f"/v1/jobs/{job_id}")).json()
-        if holds(job):
-            return job
-        assert time.monotonic() < deadline, job
-        solyx.clock.advance(10)
-        await asyncio.sleep(0.1)
-
-
-def entries(job: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    return [entry for entry in job["history"] if entry["type"] == f"io.solyx.{kind}.v1"]
 
 
 @pytest.mark.timeout(300)

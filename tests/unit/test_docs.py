@@ -149,6 +149,10 @@ def test_every_command_that_a_page_names_exists() -> None:
         "usage",
         "budgets",
         "quotas",
+        "nodes",
+        "cordon",
+        "drain",
+        "uncordon",
     }
     for page in PAGES:
         named = re.findall(r"(?:^\$ |`|^    )solyx ([a-z]\w*)", page.read_text(), re.MULTILINE)

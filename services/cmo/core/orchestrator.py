@@ -39,6 +39,7 @@ from solyx.events import (
     JobFinished,
     JobPlaced,
     JobSubmitted,
+    NodesOrdered,
     PlacementDeferred,
     PlacementWithdrawn,
     ReliefAnswered,
@@ -106,7 +107,7 @@ class CmoCore:
                     self._accounts.readings.fold(event)
             case JobFinished():
                 self._over(event)
-            case SiteObserved():
+            case SiteObserved() | NodesOrdered():
                 if self._sites.fold(event) is not None:
                     self._inventory_changed = True
             case SiteLatenciesMeasured():

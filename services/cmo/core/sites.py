@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from services.cmo.core.latencies import Latencies
 from services.cmo.model import Refuse, Wait
-from solyx.events import DeferralCause, FinishReason, PowerModel
+from solyx.events import DeferralCause, FinishReason, NodesOrdered, PowerModel
+from solyx.nodes import under
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,6 +125,8 @@ class Sites:
     def __init__(self) -> None:
         self.by_name: dict[str, Site] = {}
         self.all: list[Site] = []
+        self._published: dict[str, SiteObserved] = {}  # the latest observation of each, without orders
+        self._ordered: dict[str, NodesOrdered] = {}
         self.generation = 0
         self.latencies = Latencies()
 
@@ -136,8 +139,20 @@ class Sites:
         """Round trip to a named place; None when nobody knows a way."""
         return self.latencies.reading(site.name, place, self.by_name)
 
-    def fold(self, event: SiteObserved) -> Site | None:
-        """Take over a newer observation; the site if it changed in anything but its time."""
+    def fold(self, event: SiteObserved | NodesOrdered) -> Site | None:
+        """Take over a newer observation, or what operators ordered about nodes; the site if it changed in anything but its time."""
+        ordered, site = self._ordered.get(event.site), self.by_name.get(event.site)
+        if isinstance(event, NodesOrdered):
+            if ordered is not None and event.revision <= ordered.revision:
+                return None
+            self._ordered[event.site] = event
+            return self._take_over(under(self._published[event.site], event)) if site is not None else None
+        if site is not None and event.observed_at <= site.observed.observed_at:
+            return None
+        self._published[event.site] = event
+        return self._take_over(under(event, ordered))
+
+    def _take_over(self, event: SiteObserved) -> Site | None:
         site = self.by_name.get(event.site)
         if site is None:
             site = self.by_name[event.site] = Site(event.site, 0, event)
@@ -145,8 +160,6 @@ class Sites:
             self.all = sorted(self.by_name.values(), key=lambda known: known.name)
             for index, known in enumerate(self.all):
                 known.index = index
-        elif event.observed_at <= site.observed.observed_at:
-            return None
         elif _same(site.observed, event):
             site.observed = event
             return None

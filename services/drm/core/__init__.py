@@ -15,6 +15,7 @@ from solyx.events import (
     JobAllocated,
     JobFinished,
     JobPlaced,
+    NodesOrdered,
     PlacementWithdrawn,
     QuotasReported,
     ReliefRequested,
@@ -59,6 +60,8 @@ class DrmCore:
                     self._learn(event, lambda job: job.on_finished(event))
             case SiteObserved():
                 self._site(event.site).observe(event)
+            case NodesOrdered():
+                self._site(event.site).order(event)
             case EnergySeriesPublished() if event.kind == "price_eur_per_mwh":
                 self._site(event.site).relief.learn(event)
             case QuotasReported():

@@ -22,12 +22,13 @@ from solyx.events import (
     PodAssignment,
     ReleaseReason,
 )
+from solyx.nodes import under
 
 if TYPE_CHECKING:
     from services.drm.core.queue import Waiting
     from services.drm.model import Spot
     from services.drm.quotas import SiteQuotas
-    from solyx.events import AllocationReason, DeferralReason, SiteObserved
+    from solyx.events import AllocationReason, DeferralReason, NodesOrdered, SiteObserved
 
 REMEMBERED_JOBS = 100_000
 """Of how many jobs that are over the last revision is kept, so that a repeated placement starts nothing again."""
@@ -50,6 +51,8 @@ class SiteState:
         self.relief = PriceRelief(name)
         self._admission = Admission(self._pool, self._queue, self)
         self.quotas = QuotaReports(name, self._pool, self._queue)
+        self._observed: SiteObserved | None = None  # the latest, as it was published
+        self._ordered: NodesOrdered | None = None  # the latest
         self._decided_for = (-1, -1)
         self._now = datetime.min  # noqa: DTZ901 - replaced before anything is decided
         self._now_s = 0.0
@@ -59,6 +62,19 @@ class SiteState:
 
     def observe(self, event: SiteObserved) -> None:
         """A new inventory."""
+        if self._observed is None or event.observed_at >= self._observed.observed_at:
+            self._observed = event
+            self._take_over(event)
+
+    def order(self, event: NodesOrdered) -> None:
+        """What operators ordered about the nodes, all of it."""
+        if self._ordered is None or event.revision > self._ordered.revision:
+            self._ordered = event
+            if self._observed is not None:
+                self._take_over(self._observed)
+
+    def _take_over(self, observed: SiteObserved) -> None:
+        event = under(observed, self._ordered)
         self._pool.observe(event)
         self.relief.observe(event)
         if event.lost:

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from services.gateway import model
 from solyx import __version__
+from solyx.events import NodesOrdered
 from solyx.jobschema import EXAMPLE, JOB_SCHEMA
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ _SCHEMAS: tuple[type[Any], ...] = (
     model.BudgetList,
     model.TenantBudgets,
     model.NewBudgets,
+    model.NewNodeState,
+    NodesOrdered,
     model.DeadLetterList,
     model.TenantList,
     model.Tenant,

@@ -4,20 +4,45 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from services.gateway.api.documents import answers
+from services.gateway.api.documents import answers, body
 from services.gateway.api.parameters import no_nul, tenant_seen
-from services.gateway.api.parts import PartsDep, Viewer, json
-from services.gateway.model import EnergyList, GridList, QuotaList, RouteList, SiteList
+from services.gateway.api.parts import Admin, PartsDep, Viewer, json, read
+from services.gateway.api.problem import ApiProblem, invalid_field
+from services.gateway.model import EnergyList, GridList, NewNodeState, QuotaList, RouteList, SiteList
+from solyx.events import NodesOrdered
 
 router = APIRouter(tags=["federation"])
+
+MAX_NOTE = 500
 
 
 @router.get("/v1/sites", responses=answers(200, SiteList, 401, 422, 429))
 async def list_sites(parts: PartsDep, _principal: Viewer) -> Response:
     """Inventory and power model of each site."""
-    return json(SiteList(sites=await parts.readmodel.sites()))
+    sites, orders = await parts.readmodel.sites()
+    return json(SiteList(sites=sites, orders=orders))
+
+
+@router.put(
+    "/v1/sites/{site}/nodes/{node}",
+    responses=answers(200, NodesOrdered, 401, 403, 404, 422, 429),
+    openapi_extra=body(NewNodeState),
+)
+async def order_node(request: Request, parts: PartsDep, _principal: Admin, site: str, node: str) -> Response:
+    """Cordon a node (nothing new starts there), drain it (what runs there leaves, too) or open it again.
+
+    It holds from the next decisions on, beside what the inventory says. The answer is all orders of the site.
+    """
+    no_nul(site=site, node=node)
+    new = read(await request.body(), NewNodeState)
+    if len(new.note) > MAX_NOTE or "\0" in new.note:
+        raise invalid_field("note", f"is longer than {MAX_NOTE} characters or holds NUL", "shorten it")
+    ordered = await parts.nodes.order(site, node, new, parts.clock.now())
+    if ordered is None:
+        raise ApiProblem("not-found", f"there is no node {node!r} at a site {site!r}")
+    return json(ordered)
 
 
 @router.get("/v1/quotas", responses=answers(200, QuotaList, 401, 403, 422, 429))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from services.gateway.service.health import Watch
     from services.gateway.settings import GatewaySettings
     from services.gateway.store.jobs import JobStore
+    from services.gateway.store.nodes import NodeStore
     from services.gateway.store.readmodel import ReadModel
     from services.gateway.store.tenants import TenantStore
     from services.gateway.store.usage import UsageStore
@@ -41,6 +42,7 @@ class Parts:
     tenants: TenantStore
     readmodel: ReadModel
     usage: UsageStore
+    nodes: NodeStore
     keys: KeyRing
     directory: Directory
     limit: RateLimit

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+import msgspec
+
 from services.gateway.model.view import View
 from solyx.events import (
     DemandResponseReported,
@@ -12,6 +14,7 @@ from solyx.events import (
     FeedReported,
     ForecastIssued,
     GridEventAnnounced,
+    NodesOrdered,
     QuotasReported,
     RouteDecided,
     SiteObserved,
@@ -19,7 +22,15 @@ from solyx.events import (
 
 
 class SiteList(View, frozen=True, kw_only=True):
-    sites: list[SiteObserved]
+    sites: list[SiteObserved]  # nodes as they are under the orders
+    orders: list[NodesOrdered] = msgspec.field(default_factory=list)  # of operators, of sites where there are some
+
+
+class NewNodeState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of PUT /v1/sites/{site}/nodes/{node}."""
+
+    state: Literal["open", "cordoned", "draining"]
+    note: str = ""  # for other operators
 
 
 class Route(View, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ TOPICS = (
     topics.ALLOCATIONS,
     topics.ACTUATIONS,
     topics.SITES,
+    topics.NODES,
     topics.ROUTES,
     topics.ENERGY,
     topics.BUDGETS,

@@ -17,12 +17,14 @@ from solyx.events import (
     FeedReported,
     ForecastIssued,
     GridEventAnnounced,
+    NodesOrdered,
     QuotaAccount,
     QuotasReported,
     RouteDecided,
     RouteReported,
     SiteObserved,
 )
+from solyx.nodes import under
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +52,13 @@ class ReadModel:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
-    async def sites(self) -> list[SiteObserved]:
-        """The latest inventory of each site, by name."""
+    async def sites(self) -> tuple[list[SiteObserved], list[NodesOrdered]]:
+        """The latest inventory of each site, by name, under what operators ordered; and these orders."""
         async with self._engine.connect() as connection:
-            return await _entities(connection, "site", SiteObserved)
+            observed = await _entities(connection, "site", SiteObserved)
+            ordered = {one.site: one for one in await _entities(connection, "nodes", NodesOrdered)}
+        sites = [under(site, ordered.get(site.site)) for site in observed]
+        return sites, [one for one in ordered.values() if one.orders]
 
     async def routes(self) -> list[Route]:
         """Each pair's latest route, and what the network reported of that revision."""

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from solyx.bus.memory import MemoryBus
-from solyx.cli import output, views
+from solyx.cli import nodes, output, views
 from solyx.client import Client
 from solyx.topics import TOPICS
 
@@ -71,7 +71,8 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
     def connect(url: str | None, key: str | None) -> Client:
         return Client(url or "http://solyx.test", key=key or "sk_1", transport=httpx.MockTransport(scripted))
 
-    monkeypatch.setattr(cli, "connect", connect)
+    for module in (cli, nodes):
+        monkeypatch.setattr(module, "connect", connect)
     return scripted
 
 

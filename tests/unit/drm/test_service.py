@@ -66,7 +66,7 @@ def test_wrong_quotas_are_refused_by_name_before_anything_starts(text, monkeypat
 def test_sites_are_shared_out_by_partition() -> None:
     drm = role(DrmSettings())
     assert (drm.shards, drm.by, drm.standby) == (SITE_PARTITIONS, "site", False)
-    assert [topic.name for topic in drm.inputs] == ["placements", "sites", "energy", "actuations"]
+    assert [topic.name for topic in drm.inputs] == ["placements", "sites", "nodes", "energy", "actuations"]
     assert [topic.name for topic in drm.outputs] == ["allocations", "grid", "quotas"]
 
 
