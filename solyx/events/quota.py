@@ -16,7 +16,9 @@ class QuotaFigure(Model, frozen=True, kw_only=True):
     guaranteed: NonNegativeInt = 0  # of a cohort: its own, and that of all in it
     most: NonNegativeInt | None = None  # that it may hold while the others hold nothing; None: unlimited
     held: NonNegativeInt = 0
-    borrowed: NonNegativeInt = 0  # held beyond what is guaranteed
+    borrowed: NonNegativeInt = (
+        0  # held beyond what is guaranteed; of a cohort: beyond its own and what its members lend
+    )
     lent: NonNegativeInt = 0  # of what is guaranteed to it and it does not hold: what others of its cohort hold
     waiting: NonNegativeInt = (
         0  # asked for by jobs that could start by their time; a model only where they name just that

@@ -138,11 +138,12 @@ class _Books:
                 self._lend(account, 0)
 
     def borrowed(self, account: Account) -> int:
-        return max(0, self.held[id(account)] - self.guaranteed[id(account)])
+        """Of a cohort: what its members use beyond what they keep, its own figure and what they lend each other."""
+        return max(0, account.used[self._resource] - account.total[self._resource])
 
     def idle(self, account: Account) -> int:
         """What others of its cohort may use of what is guaranteed to it."""
-        unused = max(0, self.guaranteed[id(account)] - self.held[id(account)])
+        unused = max(0, account.total[self._resource] - account.used[self._resource])
         return min(unused, account.lend[self._resource])
 
     def _lend(self, account: Account, out: int) -> None:

@@ -238,7 +238,7 @@ takes = st.sampled_from([(), ("A100",), ("H100",), ("T4",), ("A100", "H100"), ("
 NAMES = ("A100", "H100", "T4")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(takes, st.sampled_from([1, 0.5]), st.integers(1, 3), st.booleans()), min_size=1, max_size=15),
     st.dictionaries(st.sampled_from([A, H, "gpu/T4", "gpu", "tpu"]), st.integers(0, 6), max_size=4),

@@ -166,7 +166,7 @@ def share(drawn) -> Share:
     return Share(guaranteed=guaranteed * 1000, borrow=borrow * 1000, lend=min(lend, guaranteed) * 1000)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(amounts, min_size=4, max_size=4),
     st.lists(st.integers(0, 3), min_size=3, max_size=3),
