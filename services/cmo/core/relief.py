@@ -14,6 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from services.cmo.core.answers import TO_CAP_S, TOLERANCE_W, Answer
+from services.cmo.core.caps import joined
 from services.cmo.core.limits import done_s, is_protected, slack_s
 from services.cmo.core.shedding import Load, Shed, Step, shed
 from services.cmo.model import Choice
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 RAMP_S = 300.0
 """Over which suspended work comes back."""
 REPORT_EVERY_S = 300.0
+DETAIL_EVERY_S = 60.0  # at most: other figures of a window that is short, or that it is not short any more
 LOOK_EVERY_S = 60.0  # at a site whose window is to come: the grace of what runs there, and with it the lead, changes
 _LOOK_SHARE = 0.1  # of the reaction time: how often a site is looked at in a window
 _SOONER = timedelta(minutes=1)
@@ -50,7 +52,7 @@ class Relief:
         self._policy, self._sites, self._ledger, self._placer, self._use = policy, sites, ledger, placer, use
         self._answers: dict[tuple[str, str], Answer] = {}
         self._told: dict[tuple[str, str], DemandResponseReported] = {}  # by an earlier life, or another replica
-        self._over: set[tuple[str, str]] = set()
+        self._over: dict[tuple[str, str], float] = {}  # when the last word on it was told
         self._coming_back: list[tuple[float, str]] = []  # when, job
         self._due_s = inf  # nothing is to be done before, if the sites stay as they are
         self._seen_generation = 0
@@ -62,16 +64,20 @@ class Relief:
         answer = self._answers.get(key)
         if answer is not None:
             answer.event = event
-        elif event.status == "announced" and key not in self._over:
+        elif event.status == "announced" and event.announced_at.timestamp() > self._over.get(key, -inf):
             self._answers[key] = self._remembered(Answer(event))
 
     def recall(self, told: DemandResponseReported) -> None:
         """What was told before this life."""
         key = (told.site, told.event_id)
         if told.status in ("ended", "cancelled"):
-            self._over.add(key)
-            self._answers.pop(key, None)
+            over_s = self._over[key] = max(told.reported_at.timestamp(), self._over.get(key, -inf))
             self._told.pop(key, None)
+            answer = self._answers.get(key)
+            if answer is not None and answer.event.announced_at.timestamp() <= over_s:
+                del self._answers[key]
+            elif answer is not None:  # announced anew: nothing of what was told before is about it
+                self._answers[key] = Answer(answer.event)
             return
         self._told[key] = told
         if key in self._answers:
@@ -101,10 +107,12 @@ class Relief:
         self._due_s, self._seen_generation = inf, self._sites.generation
         for key, answer in list(self._answers.items()):
             site = self._sites.by_name.get(answer.event.site)
-            if answer.event.status == "cancelled" or now_s >= answer.end_s:
+            if key in self._over and answer.told is None and now_s >= answer.end_s:
+                del self._answers[key]  # announced anew for a window that is over: its last word was told
+            elif answer.event.status == "cancelled" or now_s >= answer.end_s:
                 self._close(answer, jobs, now_s)
                 over.append(answer)
-                self._over.add(key)
+                self._over[key] = now_s
                 del self._answers[key]
             elif site is None:  # nobody has seen it yet
                 self._due_s = min(self._due_s, answer.end_s)
@@ -137,12 +145,15 @@ class Relief:
         self._due_s = min(self._due_s, again_s, answer.end_s)
 
     def _battery_w(self, answer: Answer, site: Site, now_s: float) -> float:
-        """What the battery can give all through the window, or what is left of it; never more than at its start."""
-        start_s = max(now_s, answer.start_s)
-        if now_s < answer.start_s or answer.battery_w is None:
-            answer.battery_w = site.battery_w(answer.end_s - start_s)
-        elif site.observed.observed_at.timestamp() > answer.start_s:  # its charge was read since
-            left_s = answer.end_s - site.observed.observed_at.timestamp()
+        """What the battery can give all through the window and those that overlap it, or what is left; never more than at the start."""
+        others = (
+            one for one in self._answers.values() if one.event.site == site.name and one.event.status == "announced"
+        )
+        begin_s, end_s = joined((answer.start_s, answer.end_s), ((one.start_s, one.end_s) for one in others))
+        if now_s < begin_s or answer.battery_w is None:
+            answer.battery_w = site.battery_w(end_s - max(now_s, begin_s))
+        elif site.observed.observed_at.timestamp() > begin_s:  # its charge was read since
+            left_s = end_s - site.observed.observed_at.timestamp()
             answer.battery_w = min(answer.battery_w, site.battery_w(left_s))
         return answer.battery_w
 
@@ -293,12 +304,22 @@ class Relief:
             for job_id in missed:
                 del answer.deadlines_s[job_id]
                 answer.missed += 1
-            changed = answer.told != (answer.status, answer.detail)
+            changed = _is_news(answer, now_s)
             open_now = answer.start_s <= now_s < answer.end_s
             if changed or (open_now and now_s >= answer.told_s + REPORT_EVERY_S):
                 answer.told, answer.told_s = (answer.status, answer.detail), now_s
                 reports.append(answer.report(now))
         return reports
+
+
+def _is_news(answer: Answer, now_s: float) -> bool:
+    """Another status is, at once; but with work that comes and goes the figures, and whether it is short, may change at every look."""
+    if answer.told is None:
+        return True
+    before, now = answer.told, (answer.status, answer.detail)
+    if before[0] != now[0] and before[0] != "short":
+        return True
+    return before != now and (now[0] not in ("short", "active") or now_s >= answer.told_s + DETAIL_EVERY_S)
 
 
 def _dynamic_w(spec: JobSpec, site: Site) -> float:

@@ -284,3 +284,75 @@ def test_a_plan_with_pauses_is_still_known_when_its_turn_to_come_back_changes_no
     assert len(planned) == 2
     assert not made.decide(at(END + 151 * S)), "its turn"
     assert made._ledger.committed("j").stretches == planned
+
+
+def test_an_event_that_is_announced_again_after_it_was_cancelled_is_answered_again():
+    log = list(flat("a"))
+    made = core(*log)
+    running(made, suspendable("j"))
+    first = cap("a", 100, START, END)
+    called_off = cap("a", 100, START, END, status="cancelled", announced=0.5)
+    again = cap("a", 100, START, END, announced=1.0)
+    told = []
+    for event, hours in ((first, 0.1), (called_off, 0.6), (again, 1.1)):
+        made.fold(event)
+        told += responses(made.decide(at(hours)))
+    assert [one.status for one in told] == ["planned", "cancelled", "planned"]
+    assert [one.status for one in responses(made.decide(at(START)))] == ["active"]
+    for order in ([first, called_off, again, *told[:2]], [*told[:2], again, called_off, first]):
+        other = core(*log, *order)
+        assert [one.status for one in responses(other.decide(at(1.1)))] == ["planned"]
+
+
+def test_an_event_that_is_announced_again_for_a_window_that_is_over_is_not_told_of_again():
+    made = core(*flat("a"))
+    made.fold(cap("a", 100, START, END))
+    made.decide(at(START))
+    (ended,) = responses(made.decide(at(END)))
+    assert ended.status == "ended"
+    made.fold(cap("a", 100, START, END, announced=END + 1))
+    assert made.decide(at(END + 1)) == []
+
+
+def test_a_window_that_is_short_is_told_of_at_once_and_its_figures_once_a_minute():
+    made = core(*flat("a"))
+    running(made, protected("p"))
+    made.fold(cap("a", 110, START, END))
+    made.decide(at(1))
+    told = responses(made.decide(at(START)))
+    assert [one.status for one in told] == ["short"]
+    for second in range(1, 121):
+        now = START + second * S
+        made.fold(submitted(f"j{second}", hours=now, cores=0.01, runs=1, max_delay=0))
+        made.fold(msgspec.structs.replace(site("a", node()), observed_at=at(now)))
+        decisions = made.decide(at(now))
+        for one in placements(decisions):
+            made.fold(report(one, "started", now))
+        told += responses([*decisions, *made.decide(at(now))])
+    assert len(told) == 3
+
+
+def test_a_battery_lasts_through_all_windows_that_overlap():
+    battery = Battery(capacity_wh=100, charge_wh=60, max_discharge_w=50)
+    charged = msgspec.structs.replace(site("a", node()), battery=battery)
+    made = core(charged, *flat("a")[1:])
+    running(made, suspendable("j"), suspendable("k"))
+    made.fold(cap("a", 120, START, START + 3))
+    made.fold(cap("a", 120, START + 2, START + 6, event_id="f"))
+    told = responses(made.decide(at(1)))
+    assert [one.battery_w for one in told] == [10, 10], "60 Wh over 6 h"
+    made.fold(cap("a", 120, START + 20, START + 21, event_id="g"))
+    (apart,) = responses(made.decide(at(1.1)))
+    assert apart.battery_w == 50
+
+
+def test_a_start_that_is_put_off_for_a_cap_costs_what_its_own_hours_cost():
+    dear = prices("a", *[50.0] * 26, 50.0, 50.0, 50.0, 80.0, *[80.0] * 20, start=-24)
+    made = core(site("a", node()), dear, carbon("a"))
+    running(made, protected("p"))
+    made.fold(cap("a", 125, START, END))
+    made.decide(at(START))
+    made.fold(submitted("late", hours=START + 0.5, cores=1, runs=0.1, max_delay=9))
+    late = only(placements(made.decide(at(START + 0.5))))
+    assert late.start_at >= at(END)
+    assert late.cost.energy_eur == pytest.approx(10e-6 * 0.1 * 80)
