@@ -288,6 +288,14 @@ def _quotas(changes: Changes, event: QuotasReported, _envelope: Envelope, value:
     changes._entity("quotas", event.site, Entity(_micros(event.reported_at), value))  # noqa: SLF001
 
 
+def _relief(changes: Changes, event: ReliefRequested, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("relief", event.key, Entity(_micros(event.requested_at), value, event.end))  # noqa: SLF001
+
+
+def _relief_answer(changes: Changes, event: ReliefAnswered, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("relief_answer", event.key, Entity(_micros(event.requested_at), value, event.end))  # noqa: SLF001
+
+
 def _budget(changes: Changes, event: BudgetSet, _envelope: Envelope, value: bytes) -> None:
     changes._entity("budget", event.tenant, Entity(event.revision, value))  # noqa: SLF001
 
@@ -312,6 +320,8 @@ _HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = 
     ForecastIssued: _forecast,
     GridEventAnnounced: _grid_event,
     DemandResponseReported: _response,
+    ReliefRequested: _relief,
+    ReliefAnswered: _relief_answer,
 }
 
 # What the history keeps, and which fields of each are its figures. Inventory and forecasts are state, not history: they

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from solyx.bus.port import Received
-    from solyx.client import Client, Energy, Grid, HistoryEntry, Job, JobSummary, Route, ServerEvent
+    from solyx.client import Client, Energy, Grid, HistoryEntry, Job, JobSummary, PriceRelief, Route, ServerEvent
     from solyx.events import SiteObserved
 
 READ_TIMEOUT_S = 0.5
@@ -197,6 +198,32 @@ def show_grid(grid: Grid, *, as_json: bool) -> None:
         ),
         rows,
     )
+    if grid.reliefs:
+        print_table(
+            (
+                "site",
+                "price",
+                "from",
+                "to",
+                "asked kW",
+                "relieved kW",
+                "suspended/moved/delayed/stopped",
+                "stay",
+                "detail",
+            ),
+            [_relief_row(relief) for relief in grid.reliefs],
+        )
+
+
+def _relief_row(relief: PriceRelief) -> tuple[object, ...]:
+    request, answer = relief.request, relief.answer
+    done: tuple[object, ...] = ("", "", "", "")
+    if answer is not None:
+        kept = Counter(one.reason for one in answer.kept)
+        stay = ", ".join(f"{count} {reason}" for reason, count in sorted(kept.items()))
+        counts = f"{answer.suspended}/{answer.migrated}/{answer.delayed}/{answer.stopped}"
+        done = (number(answer.asked_w / 1000, 1), number(answer.relieved_w / 1000, 1), counts, stay)
+    return (request.site, request.reason, moment(request.start), moment(request.end), *done, request.detail)
 
 
 def _kw(watts: float | None) -> float | None:

@@ -17,6 +17,8 @@ from solyx.events import (
     JobSpec,
     NodesOrdered,
     QuotasReported,
+    ReliefAnswered,
+    ReliefRequested,
     RouteDecided,
     SiteObserved,
 )
@@ -226,11 +228,19 @@ class GridEntry(Answer, frozen=True, kw_only=True):
     response: DemandResponseReported | None = None
 
 
+class PriceRelief(Answer, frozen=True, kw_only=True):
+    """What a site asks for because of its price, and what was done about it."""
+
+    request: ReliefRequested
+    answer: ReliefAnswered | None = None
+
+
 class Grid(Answer, frozen=True, kw_only=True):
     """Events of the last week and to come, the earliest first."""
 
     now: datetime
     events: list[GridEntry]
+    reliefs: list[PriceRelief] = msgspec.field(default_factory=list)  # the latest of each site
 
 
 class SiteList(Answer, frozen=True, kw_only=True):

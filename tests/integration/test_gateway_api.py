@@ -1,5 +1,7 @@
 """The REST API on a real database: what is shown and hidden, changed and cancelled."""
 
+from datetime import datetime
+
 import asyncpg
 import pytest
 
@@ -14,6 +16,9 @@ from solyx.events import (
     ForecastIssued,
     GridEventAnnounced,
     Node,
+    ReliefAnswered,
+    ReliefReason,
+    ReliefRequested,
     RouteDecided,
     RouteReason,
     RouteReported,
@@ -199,6 +204,12 @@ async def test_a_finished_job_cannot_be_cancelled_and_the_answer_says_why(solyx:
 
 async def test_sites_routes_energy_and_grid_show_the_latest_state(solyx: Running) -> None:
     window = {"event_id": "e", "site": "oslo", "start": at(0), "end": at(3600), "power_cap_w": 1000.0}
+    price_hours = {"site": "oslo", "start": at(0), "end": at(3600)}
+    price = price_hours | {
+        "reason": ReliefReason.PRICE_BOUND,
+        "price_bound_eur_per_mwh": 9.0,
+        "price_eur_per_mwh": 10.0,
+    }
     node = Node(name="n1", cpu_milli=8000, memory_bytes=1)
     solyx.publish(
         SiteObserved(site="oslo", observed_at=at(2), nodes=(node,)),
@@ -227,6 +238,8 @@ async def test_sites_routes_energy_and_grid_show_the_latest_state(solyx: Running
         FeedReported(feed="prices", status="stale", since=at(0), error="timeout"),
         GridEventAnnounced(**window, announced_at=at(0)),
         DemandResponseReported(**window, status="planned", reported_at=at(0)),
+        *(ReliefRequested(**price, requested_at=at(second)) for second in (1, 0)),
+        ReliefAnswered(**price_hours, requested_at=at(1), suspended=2, answered_at=at(2)),
         DemandResponseReported(**window, status="active", now_w=900.0, reported_at=at(1)),
     )
     async with solyx.client("acme", Role.VIEWER) as client:
@@ -239,7 +252,11 @@ async def test_sites_routes_energy_and_grid_show_the_latest_state(solyx: Running
         sites = (await client.get("/v1/sites")).json()["sites"]
         routes = (await client.get("/v1/routes")).json()["routes"]
         energy = (await client.get("/v1/energy")).json()
-        grid = (await client.get("/v1/grid")).json()["events"]
+        answer = (await client.get("/v1/grid")).json()
+    grid = answer["events"]
+    (relief,) = answer["reliefs"]
+    assert relief["answer"]["suspended"] == 2
+    assert datetime.fromisoformat(relief["request"]["requested_at"]) == at(1), "the latest"
     assert [(one["event"]["event_id"], one["response"]["status"]) for one in grid] == [("e", "active")]
     assert [(site["site"], len(site["nodes"])) for site in sites] == [("oslo", 1)]
     assert [(route["decided"]["source"], route["status"]) for route in routes] == [("a", "applied"), ("b", "decided")]

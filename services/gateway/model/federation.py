@@ -16,6 +16,8 @@ from solyx.events import (
     GridEventAnnounced,
     NodesOrdered,
     QuotasReported,
+    ReliefAnswered,
+    ReliefRequested,
     RouteDecided,
     SiteObserved,
 )
@@ -73,6 +75,14 @@ class GridEntry(View, frozen=True, kw_only=True):
     response: DemandResponseReported | None = None
 
 
+class PriceRelief(View, frozen=True, kw_only=True):
+    """What a site asks for because of its price, and what was done about it; the latest of each site."""
+
+    request: ReliefRequested
+    answer: ReliefAnswered | None = None  # null: it is not answered, or asks for nothing any more
+
+
 class GridList(View, frozen=True, kw_only=True):
     now: datetime
     events: list[GridEntry]
+    reliefs: list[PriceRelief]

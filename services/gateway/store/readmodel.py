@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from sqlalchemy import Text, cast, func, or_, select
 
-from services.gateway.model import EnergyList, GridEntry, GridList, HistoryEntry, Route, SiteEnergy
+from services.gateway.model import EnergyList, GridEntry, GridList, HistoryEntry, PriceRelief, Route, SiteEnergy
 from services.gateway.store.jobs import HISTORY_COLUMNS, history_entry
 from services.gateway.store.tables import ENTITIES, HISTORY
 from solyx.events import (
@@ -20,6 +20,8 @@ from solyx.events import (
     NodesOrdered,
     QuotaAccount,
     QuotasReported,
+    ReliefAnswered,
+    ReliefRequested,
     RouteDecided,
     RouteReported,
     SiteObserved,
@@ -89,9 +91,16 @@ class ReadModel:
         async with self._engine.connect() as connection:
             events = await _entities(connection, "grid_event", GridEventAnnounced, valid_after=since)
             reported = await _entities(connection, "response", DemandResponseReported, valid_after=since)
+            asked = await _entities(connection, "relief", ReliefRequested, valid_after=since)
+            answered = await _entities(connection, "relief_answer", ReliefAnswered, valid_after=since)
         responses = {response.key: response for response in reported}
         events.sort(key=lambda event: (event.start, event.key))
-        return GridList(now=now, events=[GridEntry(event=one, response=responses.get(one.key)) for one in events])
+        answers = {(answer.site, answer.requested_at): answer for answer in answered}
+        return GridList(
+            now=now,
+            events=[GridEntry(event=one, response=responses.get(one.key)) for one in events],
+            reliefs=[PriceRelief(request=one, answer=answers.get((one.site, one.requested_at))) for one in asked],
+        )
 
     async def quotas(self, site: str | None, tenant: str | None) -> list[QuotasReported]:
         """How the quotas (of that site) are used; of a tenant its own and those of the cohorts that it belongs to."""

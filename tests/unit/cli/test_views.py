@@ -40,6 +40,25 @@ def test_the_grid_shows_the_ask_and_what_is_delivered(solyx: Solyx, gateway: Any
     assert solyx("grid", "--json").documents[0]["events"][0]["response"]["now_w"] == 47500
 
 
+def test_the_grid_shows_what_a_site_asks_for_because_of_its_price(solyx: Solyx, gateway: Any) -> None:
+    window = {"site": "north", "start": AT, "end": AT, "requested_at": AT}
+    figures = {"reason": "price_bound", "price_bound_eur_per_mwh": 150, "price_eur_per_mwh": 230, "detail": "up to 230"}
+    kept = [{"job_id": "j", "reason": "deadline"}, {"job_id": "k", "reason": "deadline"}]
+    answer = window | {
+        "asked_w": 3000,
+        "relieved_w": 2000,
+        "suspended": 4,
+        "migrated": 1,
+        "kept": kept,
+        "answered_at": AT,
+    }
+    reliefs = [{"request": window | figures, "answer": answer}, {"request": window | figures | {"site": "south"}}]
+    gateway.on("GET", "/v1/grid", {"now": AT, "events": [], "reliefs": reliefs})
+    shown = " ".join(solyx("grid").out.split())
+    for word in ("north", "price_bound", "3.0", "2.0", "4/1/0/0", "2 deadline", "up to 230", "south"):
+        assert word in shown
+
+
 def test_routes_show_path_backup_and_status(solyx: Solyx, gateway: Any) -> None:
     decided = {
         "source": "north",
