@@ -163,6 +163,7 @@ class CmoCore:
         self._ledger.advance(now_s)
         self._sites.latencies.expire(now)
         self._accounts.keep(self._jobs, now)
+        self._preemption.begin()
         # 2. Jobs about which something was said.
         touched, self._touched = self._touched, {}
         for job_id in touched:

@@ -75,6 +75,10 @@ class Preemption:
         self._yields = Yields(policy, sites, ledger, outlook, placer, use)
         self._named: dict[str, str] = {}  # job → the job for which it is to be stopped
 
+    def begin(self) -> None:
+        """A decision begins: whatever was folded since the last one counts."""
+        self._yields.forget()
+
     def plan(self, job: Job, spec: JobSpec, choice: Choice, jobs: dict[str, Job], now: datetime) -> Plan | None:
         """For a choice that found no room: the site where work of lower priority makes room; None: there is none.
 

@@ -113,12 +113,14 @@ class Yields:
         self._known: dict[str, Bystanders] = {}
         self._now_s = 0.0
 
+    def forget(self) -> None:
+        """What was found is true within one decision only, even if the next is at the same time."""
+        self._elsewhere.clear()
+        self._known.clear()
+
     def at(self, site: Site, priority: int, jobs: dict[str, Job], named: Iterable[str], now_s: float) -> Bystanders:
         """Who has a lower priority there and could make room; and those of any priority that are ``named`` to leave."""
-        if now_s != self._now_s:
-            self._now_s = now_s
-            self._elsewhere.clear()
-            self._known.clear()
+        self._now_s = now_s
         known, width = self._known.get(site.name), self._ledger.free.shape[2]
         if known is None or known.below < priority or known.width != width:
             lower = islice(self._use.below(site.name, priority), MOST)

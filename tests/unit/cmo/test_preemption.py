@@ -277,6 +277,16 @@ def test_a_victim_may_be_named_again_once_the_job_that_it_was_named_for_is_gone(
     assert named(head_of(cmo, urgent("second"))) == {"x"}
 
 
+def test_whoever_has_ended_is_not_named_by_a_decision_of_the_same_moment():
+    cmo = full((low("x"), "a", 0.0), (low("y", preemptible=False), "b", 0.0), names=("a", "b"))
+    first = head_of(cmo)
+    assert named(first) == {"x"}
+    cmo.fold(report(running(low("x"), "a")[1], "succeeded", NOW, reason=WorkloadReason.COMPLETED))
+    cmo.fold(report(first, "started", NOW))
+    cmo.decide(at(NOW))
+    assert head_of(cmo, urgent("second")).victims == ()
+
+
 def test_a_job_for_which_the_named_are_not_stopped_in_time_is_planned_again_at_the_other_sites():
     """A quota of the site may protect them, which only its DRM knows."""
     cmo = full((low("x"), "a", 0.0), (low("y", priority=1), "b", 0.0), names=("a", "b"), stuck_s=3600.0)
