@@ -4,7 +4,9 @@ Two metrics are meant: ``solyx_workload_joules_total``, a counter of energy, and
 whose they are: ``site``, ``workload`` (the job's id) and ``revision``; ``pod`` and ``part`` (``cpu`` or ``gpu``; without it all of the pod) are
 optional, and any others tell two meters apart. README.md shows how they are made from Kepler's.
 
-Of each meter at most one reading in ``EVERY_S`` is handed on: what is billed by the hour needs no more.
+Not every reading of a meter is handed on: one in ``EVERY_S``, and of a meter that has been there for long one in a fortieth of that time, at
+most ``RARELY_S``. What is billed by the hour needs no more, what is lost at a run's end stays small, and whoever reads the topic from its
+beginning has hundreds of readings of a meter's day and not thousands.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from solyx.events import Event
 
 EVERY_S = 15.0
+RARELY_S = 240.0  # below the gap of five minutes after which nobody knows the power that a gauge shows
+_SHARE = 1.0 / 40.0
 MAX_METERS = 200_000
 """Meters whose last reading is remembered; past it the memory is emptied and fills again: a reading too many harms nobody."""
 
@@ -41,7 +45,7 @@ class Meters:
     """Finds readings among samples; remembers when it last handed one on."""
 
     def __init__(self) -> None:
-        self._told: dict[str, float] = {}
+        self._told: dict[str, tuple[float, float]] = {}  # by series: the first, and the last that was handed on
         self._bad: set[str] = set()
 
     def events(self, by_source: Mapping[str, Iterable[Sample]]) -> tuple[list[Event], list[str]]:
@@ -59,8 +63,8 @@ class Meters:
 
     def _read(self, sample: Sample, readings: list[Event], complaints: list[str]) -> None:
         series, _, at_s = sample
-        last_s = self._told.get(series)
-        if last_s is not None and 0.0 < at_s - last_s < EVERY_S:
+        first_s, last_s = self._told.get(series, (at_s, at_s))
+        if 0.0 < at_s - last_s < min(max(EVERY_S, (at_s - first_s) * _SHARE), RARELY_S):
             return  # but the same again passes: its sender may repeat what was not safe
         try:
             reading = reading_of(sample)
@@ -72,7 +76,7 @@ class Meters:
         if reading is not None:
             if len(self._told) >= MAX_METERS:
                 self._told.clear()
-            self._told[series] = at_s
+            self._told[series] = first_s, at_s
             readings.append(reading)
 
 

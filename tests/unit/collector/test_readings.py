@@ -1,10 +1,11 @@
 """Samples that are meters of runs become readings; others do not."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
-from services.collector.core.readings import EVERY_S, BadMeter, Meters, reading_of
+from services.collector.core.readings import EVERY_S, RARELY_S, BadMeter, Meters, reading_of
 from services.collector.core.series import canonical
 from solyx.events import MetricsScraped, WorkloadEnergyRead
 
@@ -82,3 +83,13 @@ def test_of_each_meter_one_reading_in_a_while_is_handed_on_and_a_repeat_again():
         for stand, after in ((1.0, 0.0), (2.0, EVERY_S - 1), (3.0, EVERY_S), (3.0, EVERY_S), (4.0, EVERY_S + 1))
     ]
     assert told == [[1.0], [], [3.0], [3.0], []]
+
+
+@pytest.mark.parametrize(("minutes", "most"), [(10, 41), (60, 120), (1440, 520)])
+def test_of_a_meter_that_has_been_there_for_long_fewer_are_handed_on_and_never_too_few(minutes, most):
+    meters = Meters()
+    samples = [(series(), float(n), AT_S + 15.0 * n) for n in range(minutes * 4 + 1)]
+    times = [reading.at.timestamp() - AT_S for reading in readings(meters.events({"b": samples})[0])]
+    assert len(times) <= most
+    assert all(later - earlier <= RARELY_S for earlier, later in pairwise(times))
+    assert minutes * 60 - times[-1] <= max(EVERY_S, minutes * 60 / 40)
