@@ -359,7 +359,7 @@ class CmoCore:
                 continue
             self._use.let_go(job.job_id)
             looked_at += 1
-            verdict = self._proximity.say(job, job.spec, self._placer.choose(job, job.spec, now))
+            verdict = self._proximity.wait(job, self._placer.choose(job, job.spec, now))
             if isinstance(verdict, Choice):
                 verdict = self._within_budget(job, job.spec, verdict, turn, now)
             if isinstance(verdict, Choice):
@@ -408,6 +408,7 @@ class CmoCore:
         for one in () if plan is None else plan.delayed:
             told = f"makes room for a job of priority {spec.priority}"
             self._withdraw(one.job, one.spec, WithdrawalReason.PREEMPTION, now, decisions, told)
+        choice = self._proximity.told(spec, choice)
         placement = placement_of(job, spec, choice, self._accounts.runs(job, spec), now)
         decisions.append(placement)
         job.merge(placement)

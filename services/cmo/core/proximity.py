@@ -58,9 +58,9 @@ class Proximity:
         if self._seen != self._sites.changes or now_s >= self._again_s:
             self._seen, self._again_s = self._sites.changes, inf
             bounded = (jobs[job_id] for job_id in self._use.everywhere() if job_id in jobs)
-            self._pending = deque(
-                sorted(job.job_id for job in bounded if job.spec is not None and job.spec.max_latency is not None)
-            )
+            found = sorted(job.job_id for job in bounded if job.spec is not None and job.spec.max_latency is not None)
+            # Who has not had a turn yet goes first: news that never ends must not keep the last from theirs.
+            self._pending = deque(dict.fromkeys((*self._pending, *found)))
         for _ in range(min(len(self._pending), self._policy.replan_jobs)):
             job = jobs.get(self._pending.popleft())
             if job is not None and job.spec is not None and job.spec.max_latency is not None and job.stays:
@@ -98,27 +98,22 @@ class Proximity:
         began = job.run_began_at
         return due_s if began is None else max(due_s, began.timestamp() + self._policy.restart_s)
 
-    def say(self, job: Job, spec: JobSpec, verdict: Verdict) -> Verdict:
-        """The verdict on a job that asks for a latency, with the figures; one that was placed before is not refused for it, but waits."""
-        if spec.max_latency is None:
-            return verdict
-        match verdict:
-            case Choice():
-                words = self._words(spec, spec.max_latency, verdict.site)
-                joined = "; ".join(part for part in (verdict.bound_by, words) if part)
-                return replace(verdict, bound_by=joined)
-            case Refuse(reason=FinishReason.LATENCY_UNREACHABLE) if job.revision:
-                return Wait(cause=DeferralCause.LATENCY, message=verdict.message)
-            case _:
-                return verdict
+    def wait(self, job: Job, verdict: Verdict) -> Verdict:
+        """The verdict; a job that was placed before is not refused for its latency, but waits."""
+        if isinstance(verdict, Refuse) and verdict.reason is FinishReason.LATENCY_UNREACHABLE and job.revision:
+            return Wait(cause=DeferralCause.LATENCY, message=verdict.message)
+        return verdict
 
-    def _words(self, spec: JobSpec, bound: LatencyBound, name: str) -> str:
-        """Empty where the latency kept no site from the job."""
-        site = self._sites.by_name[name]
-        reading = self._sites.latency(site, bound.to)
-        if reading is None or not self._sites.too_far(spec):
-            return ""
-        return f"latency: {reading.between(name, bound.to)}; {asked(bound)}"
+    def told(self, spec: JobSpec, choice: Choice) -> Choice:
+        """The choice with the figures, where the latency kept a site from the job."""
+        bound = spec.max_latency
+        if bound is None or not self._sites.too_far(spec):
+            return choice
+        reading = self._sites.latency(self._sites.by_name[choice.site], bound.to)
+        if reading is None:
+            return choice
+        words = f"latency: {reading.between(choice.site, bound.to)}; {asked(bound)}"
+        return replace(choice, bound_by=f"{choice.bound_by}; {words}" if choice.bound_by else words)
 
 
 def asked(bound: LatencyBound) -> str:

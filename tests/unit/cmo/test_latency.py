@@ -294,3 +294,17 @@ def test_no_measurement_leaves_placements_as_they_were():
     placed = only(core(*events, submitted(max_delay=0, latency=NEAR)).decide(T0))
     assert isinstance(placed, JobPlaced)
     assert placed.site == "a"
+
+
+def test_news_that_never_ends_keeps_no_job_from_being_looked_at():
+    jobs = [submitted(f"j{n}", cores=0.1, runs=10, max_delay=5, suspendable=True, latency=NEAR) for n in range(6)]
+    cmo = core(*two_sites(a=5, b=15), *jobs, replan_jobs=2)
+    for placed in placements(cmo.decide(T0)):
+        assert placed.site == "a"
+        cmo.fold(report(placed, "started"))
+    cmo.fold(measured("a", 0.2, since=0.1, office=50))
+    moved = set()
+    for n in range(3):
+        cmo.fold(measured("b", 0.3 + n / 100, office=14 + n / 10))
+        moved |= {withdrawn.job_id for withdrawn in withdrawals(cmo.decide(at(0.3 + n / 100)))}
+    assert moved == {job.job_id for job in jobs}
