@@ -46,7 +46,7 @@ class ReliefRequested(Event, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        return f"{self.site}/relief"
+        return f"{self.site}/price-bound"
 
     @property
     def ordering_key(self) -> str:
@@ -99,7 +99,7 @@ class ReliefAnswered(Event, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        return f"{self.site}/relief"
+        return f"{self.site}/price-bound"
 
     @property
     def ordering_key(self) -> str:

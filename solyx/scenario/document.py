@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import UTC, datetime, time
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from solyx.scenario.errors import ScenarioError
@@ -150,8 +151,9 @@ class Table:
         if value is None:
             return cast("float", value)
         number = float(cast("float", value))
-        if not number >= least or number == float("inf"):
-            raise self.error(key, f"is {value!r}", f"It must be a number of at least {least:g}.")
+        if not number >= least or not isfinite(number):
+            wanted = f"a number of at least {least:g}" if isfinite(least) else "a finite number"
+            raise self.error(key, f"is {value!r}", f"It must be {wanted}.")
         return number
 
     def integer(self, key: str, default: int = _MISSING, *, least: int = 0) -> int:

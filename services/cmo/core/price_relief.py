@@ -54,6 +54,7 @@ class TakeBack(Protocol):
     def __call__(self, job: Job, spec: JobSpec, instead: Choice | None, *, detail: str) -> None: ...
 
 
+_SOONER = timedelta(minutes=1)
 Done: TypeAlias = str  # suspended, migrated, delayed, stopped
 
 
@@ -130,7 +131,27 @@ class PriceRelief:
             self._answered[name] = asked.requested_at
             if site is not None and asked.end > now and asked.reason is not ReliefReason.LIFTED:
                 answers.append(self._answer(asked, site, jobs, now, take_back))
+            if site is not None:
+                self._come_back(asked, site, jobs, now, take_back)
         return answers
+
+    def _come_back(
+        self, asked: ReliefRequested, site: Site, jobs: dict[str, Job], now: datetime, take_back: TakeBack
+    ) -> None:
+        """Work that waits here for the end of hours which have changed, or were lifted, starts earlier if it may now."""
+        for job_id in self._use.at_site(site.name):
+            job = jobs.get(job_id)
+            if job is None or job.spec is None or job.started or job.start_at is None or job.relieved_at is None:
+                continue
+            if not _is_as_it_was(job, site, None) or job.relieved_at < asked.start or job.start_at <= now + _SOONER:
+                continue
+            known = self._ledger.committed(job_id)
+            self._ledger.release(job_id)
+            choice = self._placer.choose(job, job.spec, now)
+            if isinstance(choice, Choice) and not choice.queued and choice.start_at < job.start_at - _SOONER:
+                take_back(job, job.spec, choice, detail=asked.detail)
+            elif known is not None:
+                self._use.commit(job, job.spec, site, known.stretches, now.timestamp())
 
     def _answer(
         self, asked: ReliefRequested, site: Site, jobs: dict[str, Job], now: datetime, take_back: TakeBack

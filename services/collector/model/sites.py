@@ -45,6 +45,10 @@ class PowerEntry(Config, frozen=True, kw_only=True):
     pue: Annotated[float, msgspec.Meta(ge=1)] = 1.0
 
 
+Price = Annotated[float, msgspec.Meta(ge=-100_000, le=100_000)]
+"""EUR/MWh; markets know prices below zero."""
+
+
 class BatteryEntry(Config, frozen=True, kw_only=True):
     """As ``solyx.events.Battery``."""
 
@@ -68,7 +72,7 @@ class SiteEntry(Config, frozen=True, kw_only=True):
     egress_eur_per_gib: NonNegative = 0.0
     latency_ms: dict[str, NonNegative] = msgspec.field(default_factory=dict)  # round trip to named places
     battery: BatteryEntry | None = None
-    price_bound_eur_per_mwh: float | None = None  # above it the least valuable work is to leave
+    price_bound_eur_per_mwh: Price | None = None  # above it the least valuable work is to leave
 
     def __post_init__(self) -> None:
         if not self.nodes:

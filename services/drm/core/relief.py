@@ -110,7 +110,7 @@ class PriceRelief:
         hour, bound = int(now_s // HOUR_S), self._bound
         first = hour if open_since is None else int(open_since.timestamp() // HOUR_S)
         self._prices.forget_before(min(hour, first) - _KEPT_H)
-        curve = self._prices.curve()
+        curve = None if bound is None else self._prices.curve()
         if bound is None or curve is None:
             return None
         found: Window | None = None

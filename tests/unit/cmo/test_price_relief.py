@@ -246,6 +246,22 @@ def test_hours_that_are_lifted_are_open_again():
     assert not answers(decisions)
 
 
+def test_what_waits_for_the_end_of_the_hours_comes_back_when_they_are_lifted():
+    made = core(*world("a"))
+    placed = running(made, suspendable())
+    made.fold(asks(placed["j"]))
+    made.decide(at(START))
+    stop(made, placed["j"], START, 2.0)
+    waiting = only(placements(made.decide(at(START))))
+    assert waiting.start_at == at(END)
+    assert made.decide(at(START + 0.4)) == []
+    made.fold(asks(end=START + 0.5, requested=START + 0.5, reason=ReliefReason.LIFTED))
+    assert only(withdrawals(made.decide(at(START + 0.5)))).reason is WithdrawalReason.PRICE_BOUND
+    made.fold(report(waiting, "stopped", START + 0.5, reason=WorkloadReason.RELEASED))
+    again = only(placements(made.decide(at(START + 0.5))))
+    assert (again.start_at, again.progress_s) == (at(START + 0.5), 7200)
+
+
 def test_what_runs_is_taken_back_once_for_one_window():
     made = core(*world("a", "b"))
     placed = running(made, suspendable())

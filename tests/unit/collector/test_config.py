@@ -87,6 +87,7 @@ def test_the_readmes_example_is_complete_and_works(tmp_path):
             "energy[0].json",
             "{from}",
         ),
+        ("sites: [{name: s, nodes: [], price_bound_eur_per_mwh: .nan}]", "sites[0].price_bound_eur_per_mwh", ">="),
         ("sites: [{name: s, nodes: []}]", "sites[0]", "Add one to `nodes`"),
         (
             "sites: [{name: s, nodes: [{name: a, cpu: 1, memory_gib: 1}, {name: a, cpu: 1, memory_gib: 1}]}]",
@@ -141,3 +142,10 @@ def test_machines_have_taints_racks_and_domains_and_may_be_closed(read):
 def test_a_closed_machine_that_is_not_there_is_named(read, key):
     with pytest.raises(ConfigError, match=rf"`{key}` names 'gpu-7', which is no machine of the site. One is 'gpu-0'"):
         read(SITE + f"    {key}: [gpu-7]\n")
+
+
+def test_a_site_may_state_a_bound_on_its_price(read):
+    (site,) = read(SITE + "    price_bound_eur_per_mwh: 150\n").collection.sites
+    assert observed(site, datetime(2026, 3, 1, tzinfo=UTC)).price_bound_eur_per_mwh == 150
+    (site,) = read(SITE).collection.sites
+    assert observed(site, datetime(2026, 3, 1, tzinfo=UTC)).price_bound_eur_per_mwh is None

@@ -5,6 +5,7 @@ import pytest
 from solyx.events import Battery, DataSet, DeviceGroup, DeviceRequest, Node, PowerModel
 from solyx.scenario import DayAheadMarket, Maintenance, Outage, load
 from solyx.scenario.document import key_lines
+from solyx.scenario.errors import ScenarioError
 from solyx.scenario.inventory import GIB, MIB, parse_selection
 
 
@@ -218,3 +219,16 @@ def test_a_site_may_have_a_battery(write):
     battery = load(write("scenario.toml", "power = { idle", text)).sites[0].battery
     assert battery == Battery(capacity_wh=5000, charge_wh=5000, max_discharge_w=2000, efficiency=0.9)
     assert load(write()).sites[1].battery is None
+
+
+def test_a_site_may_have_a_bound_on_its_price_also_below_zero(write):
+    text = "price_bound_eur_per_mwh = {}\npower = {{ idle"
+    assert load(write("scenario.toml", "power = { idle", text.format(-2.5))).sites[0].price_bound_eur_per_mwh == -2.5
+    assert load(write()).sites[1].price_bound_eur_per_mwh is None
+
+
+@pytest.mark.parametrize("value", ['"cheap"', "-inf", "nan"])
+def test_a_bound_on_a_price_that_is_no_price_is_named(write, value):
+    text = f"price_bound_eur_per_mwh = {value}\npower = {{ idle"
+    with pytest.raises(ScenarioError, match=r"price_bound_eur_per_mwh.*number"):
+        load(write("scenario.toml", "power = { idle", text))
