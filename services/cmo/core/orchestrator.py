@@ -75,7 +75,7 @@ class CmoCore:
         self._use = ExpectedUse(self._policy, self._sites, self._ledger, self._placer, self._timers, self._accounts)
         self._replanner = Replanner(self._policy, self._sites, self._ledger, self._outlook, self._placer, self._use)
         self._preemption = Preemption(self._policy, self._sites, self._ledger, self._outlook, self._placer, self._use)
-        self._proximity = Proximity(self._policy, self._sites, self._placer, self._use)
+        self._proximity = Proximity(self._policy, self._sites, self._placer)
         self._relief = Relief(self._policy, self._sites, self._ledger, self._placer, self._use)
         self._price_relief = PriceRelief(self._policy, self._sites, self._ledger, self._placer, self._use)
         self._grid = GridCaps(self._sites)
@@ -272,6 +272,7 @@ class CmoCore:
             self._withdraw(job, spec, WithdrawalReason.SITE_LOST, now, decisions)
         elif job.cancel_requested and job.withdrawn < job.revision:
             self._withdraw(job, spec, WithdrawalReason.CANCELLED, now, decisions)
+        self._proximity.watch(job, spec)
         if job.live and job.committed != (job.revision, job.started):
             self._use.write_down(job, spec, now.timestamp())
 
@@ -408,6 +409,7 @@ class CmoCore:
         for one in () if plan is None else plan.delayed:
             told = f"makes room for a job of priority {spec.priority}"
             self._withdraw(one.job, one.spec, WithdrawalReason.PREEMPTION, now, decisions, told)
+        self._proximity.watch(job, spec)
         choice = self._proximity.told(spec, choice)
         placement = placement_of(job, spec, choice, self._accounts.runs(job, spec), now)
         decisions.append(placement)

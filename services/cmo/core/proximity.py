@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from services.cmo.core.expected import ExpectedUse
     from services.cmo.core.jobs import Job
     from services.cmo.core.latencies import Reading
     from services.cmo.core.placing import Placer
@@ -46,21 +45,26 @@ class TakeBack(Protocol):
 class Proximity:
     """Goes through the live placements with a latency bound, a bounded number in each decision."""
 
-    def __init__(self, policy: Policy, sites: Sites, placer: Placer, use: ExpectedUse) -> None:
-        self._policy, self._sites, self._placer, self._use = policy, sites, placer, use
+    def __init__(self, policy: Policy, sites: Sites, placer: Placer) -> None:
+        self._policy, self._sites, self._placer = policy, sites, placer
+        self._bounded: set[str] = set()  # live placements, and some that were
         self._pending: deque[str] = deque()
         self._seen = -1
         self._again_s = inf
+
+    def watch(self, job: Job, spec: JobSpec) -> None:
+        """A live placement, to be told of once at least."""
+        if spec.max_latency is not None:
+            self._bounded.add(job.job_id)
 
     def act(self, jobs: Mapping[str, Job], now: datetime, take_back: TakeBack) -> None:
         """Take back what is too far and can be nearer elsewhere."""
         now_s = now.timestamp()
         if self._seen != self._sites.changes or now_s >= self._again_s:
             self._seen, self._again_s = self._sites.changes, inf
-            bounded = (jobs[job_id] for job_id in self._use.everywhere() if job_id in jobs)
-            found = sorted(job.job_id for job in bounded if job.spec is not None and job.spec.max_latency is not None)
+            self._bounded = {job_id for job_id in self._bounded if job_id in jobs and jobs[job_id].live}
             # Who has not had a turn yet goes first: news that never ends must not keep the last from theirs.
-            self._pending = deque(dict.fromkeys((*self._pending, *found)))
+            self._pending = deque(dict.fromkeys((*self._pending, *sorted(self._bounded))))
         for _ in range(min(len(self._pending), self._policy.replan_jobs)):
             job = jobs.get(self._pending.popleft())
             if job is not None and job.spec is not None and job.spec.max_latency is not None and job.stays:
