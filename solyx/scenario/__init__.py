@@ -3,7 +3,7 @@
 from solyx.scenario.energy import DayAheadMarket, EnergySeries, KnownUntil, known_at, next_publication
 from solyx.scenario.errors import ScenarioError
 from solyx.scenario.generate import generate
-from solyx.scenario.inventory import Maintenance, Outage
+from solyx.scenario.inventory import Maintenance, Outage, Slowdown
 from solyx.scenario.jobs import RUNNING_AT_START_LABEL, JobSource, ScenarioJob
 from solyx.scenario.loads import LOAD_METRIC, Load
 from solyx.scenario.network import Background, Link, Network
@@ -26,6 +26,7 @@ __all__ = [
     "ScenarioError",
     "ScenarioJob",
     "Site",
+    "Slowdown",
     "generate",
     "known_at",
     "load",

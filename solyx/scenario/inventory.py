@@ -45,6 +45,12 @@ class Maintenance(Outage, frozen=True):
     drains: bool
 
 
+class Slowdown(Outage, frozen=True):
+    """A link whose one-way latency is another from ``from_s`` to ``until_s``: its traffic takes a longer way, or queues."""
+
+    latency_ms: float
+
+
 def parse_selection(expression: str) -> Callable[[int], bool]:
     """Which 0-based row indices ``expression`` selects: comparisons such as ``index % 160 == 1``, joined by ``and``.
 
@@ -195,6 +201,20 @@ def read_maintenance(tables: list[Table], nodes: set[str]) -> tuple[Maintenance,
         time = _outage(table, "node", nodes)
         drains = table.choice("action", ("cordon", "drain")) == "drain"
         found.append(Maintenance(subject=time.subject, from_s=time.from_s, until_s=time.until_s, drains=drains))
+    return tuple(found)
+
+
+def read_slowdowns(tables: list[Table], links: set[str]) -> tuple[Slowdown, ...]:
+    """``{ link = …, latency_ms = …, from_h = …, until_h = … }``, hours after the start; without ``until_h`` it stays slow.
+
+    Raises:
+        ScenarioError: as of ``read_outages``, or the latency is missing.
+    """
+    found: list[Slowdown] = []
+    for table in tables:
+        time = _outage(table, "link", links)
+        latency_ms = table.number("latency_ms")
+        found.append(Slowdown(subject=time.subject, from_s=time.from_s, until_s=time.until_s, latency_ms=latency_ms))
     return tuple(found)
 
 

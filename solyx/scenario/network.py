@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from solyx.events.event import Model
 from solyx.scenario.cells import read_rows
 from solyx.scenario.errors import ScenarioError
-from solyx.scenario.inventory import Outage, read_outages
+from solyx.scenario.inventory import Outage, Slowdown, read_outages, read_slowdowns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +53,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     links: tuple[Link, ...]
     background: Background | None = None
     outages: tuple[Outage, ...] = ()
+    slowdowns: tuple[Slowdown, ...] = ()  # of two of one link the later in the file holds
 
     def nodes(self) -> frozenset[str]:
         """Every end of a link."""
@@ -132,11 +133,12 @@ def read_network(table: Table, sites: Sequence[str]) -> Network:
         raise table.error("links", f"link {repeated} appears twice", "Merge the two, or name a node between.")
     background = _background(table.table("background"), links, unit_bps) if table.has("background") else None
     outages = read_outages(table.tables("outages", []), "link", set(names))
+    slowdowns = read_slowdowns(table.tables("slowdowns", []), set(names))
     if not links and len(sites) > 1:
         raise table.error(
             "", "has no links", "Add `links = [{ a = …, b = …, capacity_gbps = …, latency_ms = … }]` or a `file`."
         )
-    return Network(links=links, background=background, outages=outages)
+    return Network(links=links, background=background, outages=outages, slowdowns=slowdowns)
 
 
 def _link(source: str, target: str, capacity_bps: float, latency_ms: float) -> Link:

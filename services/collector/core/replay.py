@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from solyx.events import Event
-    from solyx.scenario import DayAheadMarket, Load, Outage, Scenario, Site
+    from solyx.scenario import DayAheadMarket, Load, Outage, Scenario, Site, Slowdown
 
 HOUR = timedelta(hours=1)
 ENERGY_KINDS: tuple[EnergyKind, ...] = get_args(EnergyKind)
@@ -158,6 +158,9 @@ class _Links:
         self._outages: dict[str, list[Outage]] = {}
         for outage in scenario.network.outages:
             self._outages.setdefault(outage.subject, []).append(outage)
+        self._slowdowns: dict[str, list[Slowdown]] = {}
+        for slowdown in scenario.network.slowdowns:
+            self._slowdowns.setdefault(slowdown.subject, []).append(slowdown)
 
     def due(self, now: datetime) -> Iterable[LinkObserved]:
         start = self._scenario.start
@@ -165,20 +168,21 @@ class _Links:
         read_s = since_s // self._period_s * self._period_s
         rates: dict[str, float] | None = None
         for link in self._scenario.network.links:
-            outages = self._outages.get(link.name, [])
-            at = start + timedelta(seconds=max(read_s, last_change_s(outages, since_s)))
+            outages, slowdowns = self._outages.get(link.name, []), self._slowdowns.get(link.name, [])
+            at = start + timedelta(seconds=max(read_s, last_change_s([*outages, *slowdowns], since_s)))
             if self._said.get(link.name) == at:
                 continue
             self._said[link.name] = at
             rates = self._scenario.link_rates(read_s) if rates is None else rates
             up = not any(is_out(outage, since_s) for outage in outages)
+            slow = [slowdown.latency_ms for slowdown in slowdowns if is_out(slowdown, since_s)]
             yield LinkObserved(
                 link=link.name,
                 source=link.source,
                 target=link.target,
                 capacity_bps=link.capacity_bps,
                 rate_bps=rates[link.name] if up else 0.0,
-                latency_ms=link.latency_ms,
+                latency_ms=slow[-1] if slow else link.latency_ms,
                 up=up,
                 observed_at=at,
             )

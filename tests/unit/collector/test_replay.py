@@ -19,6 +19,7 @@ from solyx.scenario import (
     Outage,
     Scenario,
     Site,
+    Slowdown,
     generate,
     load,
 )
@@ -174,6 +175,21 @@ def test_links_are_read_once_a_period_and_the_latest_only(scenario):
     later = of(LinkObserved, replay.due(START + timedelta(seconds=3301)))  # eleven periods on
     assert [event.observed_at for event in later] == [START + timedelta(seconds=3300)] * 2
     assert later[1].rate_bps == 4.0
+
+
+def test_a_link_that_grows_slow_is_reported_at_once_and_again_when_it_is_over(scenario):
+    slow = (
+        Slowdown(subject="b>a", from_s=100, until_s=200, latency_ms=40.0),
+        Slowdown(subject="b>a", from_s=150, until_s=200, latency_ms=60.0),
+    )
+    network = msgspec.structs.replace(scenario.network, slowdowns=slow)
+    replay = replay_of(msgspec.structs.replace(scenario, network=network))
+    seen = []
+    for after_s in (0, 99, 100, 120, 150, 199, 200, 201):
+        links = of(LinkObserved, replay.due(START + timedelta(seconds=after_s)))
+        seen += [(after_s, event.latency_ms, event.observed_at) for event in links if event.link == "b>a"]
+    assert [(after_s, latency_ms) for after_s, latency_ms, _ in seen] == [(0, 5), (100, 40), (150, 60), (200, 5)]
+    assert [at - START for _, _, at in seen] == [timedelta(seconds=after_s) for after_s in (0, 100, 150, 200)]
 
 
 def test_a_link_that_fails_is_reported_at_once_and_carries_nothing(scenario):

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, time
 import pytest
 
 from solyx.events import Battery, DataSet, DeviceGroup, DeviceRequest, Node, PowerModel
-from solyx.scenario import DayAheadMarket, Maintenance, Outage, load
+from solyx.scenario import DayAheadMarket, Maintenance, Outage, Slowdown, load
 from solyx.scenario.document import key_lines
 from solyx.scenario.errors import ScenarioError
 from solyx.scenario.inventory import GIB, MIB, parse_selection
@@ -73,6 +73,18 @@ from_h = 3
     assert berlin.maintenance == (
         Maintenance(subject="berlin-000", from_s=3600.0, until_s=7200.0, drains=True),
         Maintenance(subject="berlin-001", from_s=10_800.0, until_s=None, drains=False),
+    )
+
+
+def test_links_grow_slow_for_a_while_or_for_good(write):
+    added = """period_s = 60 }
+slowdowns = [
+  { link = "hub>texas", latency_ms = 90, from_h = 1, until_h = 2 },
+  { link = "texas>hub", latency_ms = 40.5, from_h = 3 },
+]"""
+    assert load(write("scenario.toml", "period_s = 60 }", added)).network.slowdowns == (
+        Slowdown(subject="hub>texas", from_s=3600.0, until_s=7200.0, latency_ms=90.0),
+        Slowdown(subject="texas>hub", from_s=10_800.0, until_s=None, latency_ms=40.5),
     )
 
 
