@@ -49,10 +49,16 @@ class Choice:
     cost: CostBreakdown
     alternative: Alternative | None
     bound_by: str
-    stretches: tuple[tuple[float, float], ...]  # when it is expected to run: start and duration, s
+    stretches: tuple[tuple[float, float], ...]  # when it is expected to run there: start and duration, s
     total_eur: float  # of what lies ahead, in the measure by which plans are compared
+    then: tuple[tuple[str, tuple[float, float]], ...] = ()  # where and when it is to go on elsewhere after that
     queued: bool = False  # no site has room: it waits where the load is least, or where others make room
     victims: tuple[Victim, ...] = ()  # who makes room for it
+
+    @property
+    def run_s(self) -> float:
+        """How long it is expected to run."""
+        return sum(length_s for _, length_s in (*self.stretches, *(stretch for _, stretch in self.then)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

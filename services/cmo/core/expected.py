@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from services.cmo.core.accounts import Accounts
+    from services.cmo.core.costing import Then
     from services.cmo.core.jobs import Job
-    from services.cmo.core.ledger import Ledger, Stretch
+    from services.cmo.core.ledger import Commitment, Ledger, Stretch
     from services.cmo.core.placing import Placer
     from services.cmo.core.sites import Site, Sites
     from services.cmo.core.timers import Timers
@@ -65,7 +66,9 @@ class ExpectedUse:
         ranks = self._at_site.get(name, {})
         return (job_id for rank in sorted(ranks) if rank < priority for job_id in sorted(ranks[rank]))
 
-    def write_down(self, job: Job, spec: JobSpec, now_s: float, stretches: tuple[Stretch, ...] = ()) -> None:
+    def write_down(
+        self, job: Job, spec: JobSpec, now_s: float, stretches: tuple[Stretch, ...] = (), then: Then = ()
+    ) -> None:
         """Commit the run of the live placement, and arm its timers. Without stretches: in one piece from its start."""
         self._stand(job.job_id, job.site, spec.priority)
         self._accounts.plan(job, spec)
@@ -80,8 +83,8 @@ class ExpectedUse:
             known = self._ledger.committed(job.job_id)
             stretches = ((start_s, self._placer.left_s(job, spec)),)
             if known is not None and known.site is site and abs(known.stretches[0][0] - start_s) < SLOT_S:
-                stretches = known.stretches
-        end_s = self.commit(job, spec, site, stretches, now_s)
+                stretches, then = known.stretches, then_of(known)
+        end_s = self.commit(job, spec, site, stretches, now_s, then)
         if job.started:
             self._timers.set(end_s, Due.USE, job.job_id, job.revision)
         else:
@@ -95,17 +98,33 @@ class ExpectedUse:
         again_s = first_s if first_s > now_s else first_s + (floor((now_s - first_s) / every_s) + 1) * every_s
         self._timers.set(again_s, Due.STUCK, job.job_id, job.revision)
 
-    def commit(self, job: Job, spec: JobSpec, site: Site, stretches: tuple[Stretch, ...], now_s: float) -> float:
-        """Write these hours down instead of what was; returns when the run should end."""
-        return self._ledger.commit_all(job.job_id, site=site, demand=Demand.of(spec), stretches=stretches, now_s=now_s)
+    def commit(
+        self, job: Job, spec: JobSpec, site: Site, stretches: tuple[Stretch, ...], now_s: float, then: Then = ()
+    ) -> float:
+        """Write these hours down instead of what was; returns when the run there should end."""
+        return self._write(job.job_id, spec, site, stretches, now_s, then)
 
-    def hold(self, job: Job, spec: JobSpec, site: Site, stretches: tuple[Stretch, ...], now_s: float) -> None:
+    def restore(self, job: Job, spec: JobSpec, known: Commitment, now_s: float) -> None:
+        """Write down again what was released."""
+        self._write(job.job_id, spec, known.site, known.stretches, now_s, then_of(known))
+
+    def _write(
+        self, key: str, spec: JobSpec, site: Site, stretches: tuple[Stretch, ...], now_s: float, then: Then
+    ) -> float:
+        known = tuple((there, stretch) for name, stretch in then if (there := self._sites.by_name.get(name)))
+        return self._ledger.commit_all(
+            key, site=site, demand=Demand.of(spec), stretches=stretches, now_s=now_s, then=known
+        )
+
+    def hold(
+        self, job: Job, spec: JobSpec, site: Site, stretches: tuple[Stretch, ...], now_s: float, then: Then = ()
+    ) -> None:
         """Hold room for a job that is being moved there, so that nobody else is sent after it."""
-        self._ledger.commit_all(job.job_id + _NEXT, site=site, demand=Demand.of(spec), stretches=stretches, now_s=now_s)
+        self._write(job.job_id + _NEXT, spec, site, stretches, now_s, then)
 
     def hold_choice(self, job: Job, spec: JobSpec, choice: Choice, now_s: float) -> None:
         """The same, for a choice."""
-        self.hold(job, spec, self._sites.by_name[choice.site], choice.stretches, now_s)
+        self.hold(job, spec, self._sites.by_name[choice.site], choice.stretches, now_s, choice.then)
 
     def let_go(self, job_id: str) -> None:
         """Give back the room that is held for its next placement."""
@@ -150,3 +169,8 @@ class ExpectedUse:
     def _again_s(self, spec: JobSpec) -> float:
         """How long after its start a placement that was not seen running is written down anew from the present."""
         return max(SLOT_S, _USE_SHARE * self._policy.reaction_s, spec.duration_estimate_s / 4)
+
+
+def then_of(known: Commitment) -> Then:
+    """Where and when a commitment goes on elsewhere, by name."""
+    return tuple((site.name, stretch) for site, stretch in known.then)

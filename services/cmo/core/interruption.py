@@ -1,18 +1,21 @@
-"""The cheapest hours for a job that may pause.
+"""The least expected cost of a job that may pause, while nobody knows how long it takes.
 
-The simple algorithm: of the hours until the job must be done, take the cheapest ones in which there is room until its work is
-covered ("wait awhile", Wiesner et al., "Let's wait awhile", Middleware 2021, §4.3: interrupting workloads), at each site by itself;
-a restart after a pause costs some work again, so a plan that pauses is taken only where it beats the one that does not.
+The simple algorithm: go through all ways to run in some of the hours to come and to pause in the others, add up for each hour what it
+costs times the probability that the job still runs then, and take the least. Here that is a dynamic program (Bertsekas, "Dynamic
+Programming and Optimal Control", vol. 1, §1.3) at all sites at once, backwards over the hours of work: in the hour with n hours of work
+behind it and p hours of pause, the job runs on, or it pauses until a later hour. To pause until the best later hour is a running
+minimum over p, so an hour of work takes a few array operations, whatever the pauses.
 
-Delay is charged to each hour of work in proportion: an hour of work that is done t hours from now bears t / W of the price of delay,
-W being the work left. Shifting the whole plan by an hour then costs an hour's delay, as it does for a run in one piece
-(the mean-busy-date relaxation of completion times, Goemans et al., "Single machine scheduling with release dates", 2002, §2).
+Where the length is known this is the cheapest set of hours with their restarts ("wait awhile", Wiesner et al., "Let's wait awhile",
+Middleware 2021, §4.3: interrupting workloads). Where it is not, an hour far ahead counts less, for the job may be over by then: a job
+that may end any minute pauses for less than one that will surely run all day.
+
+A restart repeats some work; an hour's pause costs an hour's delay of the end, if the job is not over by then.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,84 +26,155 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.cmo.core.ledger import Stretch
+    from services.cmo.core.lengths import Ahead
 
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
 
-_LEAST_FILL_H = 1e-6
+NOW = -1
+"""The start that is now; start k is the k-th full hour from now, the first being 0."""
+MOST_WORK_H = 96  # hours of work that are planned one by one; what comes after them is taken to cost the mean of a day
+_OVER = 0.02  # a job that still runs with less than this probability is planned no further
+_DAY_H = 24
+_CLOSED = 1e15  # EUR; of what cannot be
+_POSSIBLE = 1e9
 
 
-@dataclass(frozen=True, slots=True)
-class Hours:
-    """The hours of a plan: slot 0 is what is left of the present hour, slot k the k-th full hour."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """What is to be done, seen from now."""
 
+    ahead: Ahead
     now_s: float
-    work_h: float
+    slack_h: float  # how long it may not run, in all
     delay_eur_per_h: float
-    room_h: Floats  # of each slot, cut off at the latest end
-    late_h: Floats  # from now to the beginning of each slot
-
-    @classmethod
-    def until(cls, now_s: float, work_h: float, slack_h: float, delay_eur_per_h: float) -> Hours:
-        """The slots between now and the end of the work and its slack."""
-        turn_h = 1.0 - now_s % SLOT_S / SLOT_S
-        end_h = work_h + max(0.0, slack_h)
-        count = 1 if end_h <= turn_h else 1 + int(np.ceil(end_h - turn_h))
-        late = turn_h + np.arange(-1.0, count - 1)
-        late[0] = 0.0
-        room = np.ones(count)
-        room[0] = turn_h
-        room[-1] = end_h - late[-1]
-        return cls(now_s, work_h, delay_eur_per_h, room, late)
+    restart_h: float  # work repeated after a pause
+    begun: bool  # work was done: the next start is a restart
+    running: int | None = None  # the site where it runs now: going on there is no restart
 
     @property
-    def tilt(self) -> Floats:
-        """EUR of delay for an hour of work in each slot."""
-        return self.late_h * (self.delay_eur_per_h / self.work_h)
+    def turn_h(self) -> float:
+        """What is left of the present hour."""
+        return 1.0 - self.now_s % SLOT_S / SLOT_S
 
-    def fill(self, costs: Floats, *, begin: bool = False) -> tuple[Floats, Floats]:
-        """The cheapest way to do the work at each site: EUR by site, and hours over (site, slot); infinite where it cannot be done.
+    @property
+    def hours(self) -> int:
+        """Hours of work that are planned one by one."""
+        spans = np.arange(1.0, MOST_WORK_H + 1.0)
+        if self.ahead.left_s[-1] <= SLOT_S:
+            return 1
+        return 1 + int((self.ahead.beyond(spans[:-1] * SLOT_S) > _OVER).sum())
 
-        ``costs`` are EUR for an hour of work over (site, slot), infinite where there is no room. ``begin``: slot 0 is taken whatever
-        it costs.
+    @property
+    def starts(self) -> int:
+        """Full hours at which it may start: at least one is looked at, though it may be too late."""
+        return 1 + int(max(0.0, self.slack_h))
+
+
+class Plans:
+    """The best plan for each site and start."""
+
+    now_eur: Floats  # of running from now on, by site; ``inf`` where it cannot
+    later_eur: Floats  # over (site, start); ``inf`` where it cannot
+
+    def __init__(self, task: Task, rates: Floats, room: Bools, leaving_eur: Floats) -> None:
+        """Makes them.
+
+        ``rates``: EUR for an hour of work over (site, hour from now), for ``task.hours + task.starts`` hours; infinite where it may
+        never run. ``room``: whether the job fits, over the same: in hours in which it is expected to run it must.
+        ``leaving_eur``: of moving its data away, by site.
         """
-        wished = costs
-        if begin:
-            wished = costs.copy()
-            wished[:, 0] = -inf
-        order = np.argsort(wished, axis=1, kind="stable")
-        room = self.room_h[order]
-        taken = np.minimum(np.maximum(self.work_h - (np.cumsum(room, axis=1) - room), 0.0), room)
-        fill = np.zeros_like(room)
-        np.put_along_axis(fill, order, taken, axis=1)
-        finite = np.where(fill > 0.0, costs, 0.0)
-        total = (finite * fill).sum(axis=1) - self._undelayed_eur()
-        total[fill.sum(axis=1) < self.work_h - _LEAST_FILL_H] = inf
-        return total, fill
+        self._task, self._hours, self._starts = task, task.hours, task.starts
+        hours, starts = self._hours, self._starts
+        # 1. How much is done in each hour of work and how probable it is that the job is not over before it; for a plan that
+        #    begins with a full hour, and for one that begins with what is left of this one.
+        spans = np.stack((np.arange(hours + 1.0), np.arange(hours + 1.0) + task.turn_h)) * SLOT_S
+        done_h = task.ahead.done_by(spans) / SLOT_S
+        alive = task.ahead.beyond(spans[:, :-1])
+        self._mean_h = task.ahead.mean_s / SLOT_S
+        # 2. What each hour of work costs after so many pauses, over (how it began, hour of work, site, pauses).
+        rates = np.minimum(rates, _CLOSED)
+        closed = np.where(room, rates, _CLOSED)
+        firm = np.arange(hours) < self._mean_h - np.array([[0.0], [task.turn_h]])
+        rate = np.where(firm[:, :, None, None], _by_work(closed, hours, starts), _by_work(rates, hours, starts))
+        cost = np.diff(done_h, axis=1)[:, :, None, None] * rate
+        pauses = np.arange(starts)
+        tardy = (alive * task.delay_eur_per_h)[:, :, None, None] * pauses
+        self._restart = np.maximum(rate, 0.0) + task.delay_eur_per_h  # nobody restarts to be paid for it
+        self._restart *= (alive * task.restart_h)[:, :, None, None]
+        self._restart += tardy
+        leaving = alive[:, :, None, None] * leaving_eur[:, None]
+        # 3. Backwards over the hours of work.
+        last = rates[:, max(0, hours + starts - _DAY_H) : hours + starts].mean(axis=1)
+        ahead_eur = np.empty((2, len(rates), starts))
+        ahead_eur[:] = ((self._mean_h - done_h[:, -1])[:, None] * last)[:, :, None]
+        ahead_eur[0, :, pauses > task.slack_h - task.turn_h] = _CLOSED
+        self._run = cost
+        self._again = np.empty_like(cost)
+        self._tardy = tardy
+        for hour in range(hours - 1, -1, -1):
+            run, again = self._run[:, hour], self._again[:, hour]
+            run += ahead_eur
+            restart = run + self._restart[:, hour]
+            np.minimum(restart, restart.min(axis=1, keepdims=True) + leaving[:, hour], out=again)
+            ahead_eur = np.minimum.accumulate(again[:, :, ::-1], axis=2)[:, :, ::-1]
+            ahead_eur -= tardy[:, hour]
+            np.minimum(ahead_eur, run, out=ahead_eur)
+        # 4. The first start.
+        first = self._run[0, 0] + (self._restart[0, 0] if task.begun else tardy[0, 0])
+        later = first + task.delay_eur_per_h * task.turn_h
+        self.later_eur = np.where(later < _POSSIBLE, later, np.inf)
+        lost_h = np.full(len(rates), task.restart_h if task.begun else 0.0)
+        rate_now = closed[:, 0].copy()
+        if task.running is not None:
+            lost_h[task.running], rate_now[task.running] = 0.0, rates[task.running, 0]
+        now = done_h[1, 0] * rate_now + lost_h * (np.maximum(rate_now, 0.0) + task.delay_eur_per_h) + ahead_eur[1, :, 0]
+        self.now_eur = np.where(now < _POSSIBLE, now, np.inf)
 
-    def _undelayed_eur(self) -> float:
-        """What the tilt charges a run in one piece from now on, which is not late at all."""
-        before = np.cumsum(self.room_h) - self.room_h
-        return float(np.clip(self.work_h - before, 0.0, self.room_h) @ self.tilt)
+    def cost(self, site: int, start: int) -> float:
+        """EUR of the best plan with this site and start; infinite if there is none."""
+        if start <= NOW:
+            return float(self.now_eur[site])
+        return float(self.later_eur[site, start]) if start < self._starts else float("inf")
 
-    def stretches(self, fill: Floats) -> tuple[Stretch, ...]:
-        """Neighbouring slots joined. A slot that is taken in part is taken where it touches its neighbour."""
-        joined: list[Stretch] = []
-        for slot in np.flatnonzero(fill > _LEAST_FILL_H).tolist():
-            length_s = float(fill[slot]) * SLOT_S
-            begin_s = self.now_s + float(self.late_h[slot]) * SLOT_S
-            if joined and abs(sum(joined[-1]) - begin_s) < 1.0:
-                joined[-1] = (joined[-1][0], joined[-1][1] + length_s)
-                continue
-            follows = slot + 1 < len(fill) and fill[slot + 1] > _LEAST_FILL_H
-            if follows and slot:
-                begin_s += (float(self.room_h[slot]) - float(fill[slot])) * SLOT_S
-            joined.append((begin_s, length_s))
+    def stretches(self, site: int, start: int) -> tuple[tuple[int, Stretch], ...]:
+        """Where and when the best plan with this site and start runs, until the work that is expected is done."""
+        turn_s = (self._task.now_s // SLOT_S + 1.0) * SLOT_S
+        left_s = self._mean_h * SLOT_S
+        joined: list[tuple[int, Stretch]] = []
+
+        def run(begin_s: float, length_s: float) -> None:
+            if joined and joined[-1][0] == site and abs(sum(joined[-1][1]) - begin_s) < 1.0:
+                joined[-1] = (site, (joined[-1][1][0], joined[-1][1][1] + length_s))
+            else:
+                joined.append((site, (begin_s, length_s)))
+
+        ladder, paused, hour = 0, start, 0
+        if start == NOW:
+            ladder, paused = 1, 0
+            length_s = min(left_s, self._task.turn_h * SLOT_S)
+            run(self._task.now_s, length_s)
+            left_s -= length_s
+        while left_s > 1.0:
+            if (start == NOW or hour) and hour < self._hours:
+                site, paused = self._next(ladder, site, hour, paused)
+            length_s = left_s if hour >= self._hours else min(left_s, SLOT_S)
+            run(turn_s + (hour + paused) * SLOT_S, length_s)
+            left_s -= length_s
+            hour += 1
         return tuple(joined)
 
+    def _next(self, ladder: int, site: int, hour: int, paused: int) -> tuple[int, int]:
+        """Where this hour of work is done, and the pauses before it: here and ``paused`` if it runs on."""
+        again = self._again[ladder, hour, site, paused:]
+        best = int(again.argmin())
+        if self._run[ladder, hour, site, paused] <= again[best] - self._tardy[ladder, hour, 0, paused]:
+            return site, paused
+        paused += best
+        restart = self._run[ladder, hour, :, paused] + self._restart[ladder, hour, :, paused]
+        return site if restart[site] <= again[best] else int(restart.argmin()), paused
 
-def restarts(fill: Floats) -> NDArray[np.int64]:
-    """How often the plan for each site goes on after a pause."""
-    used = fill > _LEAST_FILL_H
-    begins = (used[:, 1:] & ~used[:, :-1]).sum(axis=1) + used[:, 0]
-    return np.maximum(begins - 1, 0)
+
+def _by_work(rates: Floats, hours: int, starts: int) -> Floats:
+    """Rates over (hour of work, site, pauses): hour n after p pauses is the (n + p)-th full hour from now."""
+    return np.lib.stride_tricks.sliding_window_view(rates[:, 1 : hours + starts], starts, axis=1).transpose(1, 0, 2)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _KEPT = 4096
+_GIB = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Kind:
     only: str  # in words, why one site is left; empty when there are more
     power_mw: Floats  # by site
     movement_eur: Floats  # by site
+    leaving_eur: Floats  # by site: of moving its data away from there
     bias_eur: Floats  # by site, as a column: the movement, infinite where they may not run
 
 
@@ -76,11 +78,12 @@ class Kinds:
             only = _only(spec, found[0].name) if len(found) == 1 else ""
         cores, gpus = cores_of(spec), gpus_of(spec)
         power = np.array([site.power.dynamic_w(cores=cores, gpus=gpus) for site in sites]) / 1e6
-        movement = np.zeros(len(sites))
+        movement, leaving = np.zeros(len(sites)), np.zeros(len(sites))
         if data is not None:
             movement = np.array([self._movement_eur(data, site) for site in sites])
+            leaving = np.array([data.size_bytes / _GIB * site.observed.egress_eur_per_gib for site in sites])
         bias = np.where(candidates, movement, inf)[:, None]
-        return Kind(obstacle, demand, candidates, only, power, movement, bias)
+        return Kind(obstacle, demand, candidates, only, power, movement, leaving, bias)
 
     def _movement_eur(self, data: DataSet, to: Site) -> float:
         """Egress is paid where the data leaves; if nobody knows that place, at the price of the place it goes to."""

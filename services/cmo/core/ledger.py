@@ -94,10 +94,11 @@ class Commitment:
 
     site: Site
     stretches: tuple[Stretch, ...]  # in order of time; more than one where the plan pauses
-    end_s: float
-    spans: tuple[Span, ...]
+    then: tuple[tuple[Site, Stretch], ...]  # after these, at other sites
+    end_s: float  # of what is done here
+    spans: tuple[tuple[Site, Span], ...]
     demand: Demand
-    row: Ints
+    row: Ints  # of its site
 
 
 class Ledger:
@@ -168,14 +169,22 @@ class Ledger:
         return self.commit_all(key, site=site, demand=demand, stretches=((start_s, duration_s),), now_s=now_s)
 
     def commit_all(
-        self, key: str, *, site: Site, demand: Demand, stretches: tuple[Stretch, ...], now_s: float
+        self,
+        key: str,
+        *,
+        site: Site,
+        demand: Demand,
+        stretches: tuple[Stretch, ...],
+        now_s: float,
+        then: tuple[tuple[Site, Stretch], ...] = (),
     ) -> float:
-        """Write down a run with pauses; what of it is over is left out, but never all of it."""
+        """Write down a run with pauses, and what is to follow elsewhere; what of it is over is left out, but never all of it."""
         self.release(key)
         ahead = tuple(stretch for stretch in stretches if sum(stretch) > now_s) or stretches[-1:]
-        spans = tuple(Span.of(start_s, duration_s, now_s) for start_s, duration_s in ahead)
+        runs = (*((site, stretch) for stretch in ahead), *then)
+        spans = tuple((where, Span.of(*stretch, now_s)) for where, stretch in runs)
         end_s = max(sum(ahead[-1]), now_s + 1.0)
-        commitment = Commitment(site, ahead, end_s, spans, demand, self.rows(demand)[site.index])
+        commitment = Commitment(site, ahead, then, end_s, spans, demand, self.rows(demand)[site.index])
         self._commitments[key] = commitment
         self._charge(commitment, -1)
         return end_s
@@ -194,8 +203,9 @@ class Ledger:
         return len(self._commitments)
 
     def _charge(self, commitment: Commitment, sign: int) -> None:
-        row, free = commitment.row, self._free[commitment.site.index]
-        for span in commitment.spans:
+        rows = self.rows(commitment.demand)
+        for site, span in commitment.spans:
+            row, free = rows[site.index], self._free[site.index]
             first = span.first - self._base
             last = min(first + 1 + span.whole, SLOTS)
             if 0 <= first < SLOTS:

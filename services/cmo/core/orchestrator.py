@@ -414,6 +414,6 @@ class CmoCore:
         placement = placement_of(job, spec, choice, self._accounts.runs(job, spec), now)
         decisions.append(placement)
         job.merge(placement)
-        self._use.write_down(job, spec, now.timestamp(), choice.stretches)
+        self._use.write_down(job, spec, now.timestamp(), choice.stretches, choice.then)
         if plan is not None:
             self._preemption.hold(job, plan, now)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from services.cmo.core.expected import then_of
 from services.cmo.core.limits import done_s, is_protected, limit_of
 from services.cmo.model import Choice, Refuse
 from solyx.energy import dynamic_power_w
@@ -202,10 +203,11 @@ class PriceRelief:
         found = self._best(job, spec, asked, now)
         if isinstance(found, Choice) and spec.weights.delay_eur_per_h is not None:
             stretches = ((now_s, self._placer.left_s(job, spec)),) if known is None else known.stretches
-            if found.total_eur > self._placer.cost_of(job, spec, site.index, stretches, now):
+            then = () if known is None else then_of(known)
+            if found.total_eur > self._placer.cost_of(job, spec, site.index, stretches, now, then):
                 found = KeptReason.DELAY_WEIGHT
         if isinstance(found, KeptReason) and known is not None:
-            self._use.commit(job, spec, site, known.stretches, now_s)
+            self._use.restore(job, spec, known, now_s)
         return found
 
     def _best(self, job: Job, spec: JobSpec, asked: ReliefRequested, now: datetime) -> Choice | KeptReason | None:
@@ -224,7 +226,7 @@ class PriceRelief:
         """The choice; one that found no room anywhere waits for the end of the hours if its limits allow that: there, or where it was."""
         if not self._is_closed(choice.site, spec, choice.start_at):
             return choice
-        length_s = sum(duration_s for _, duration_s in choice.stretches)
+        length_s = choice.run_s
         latest_s = limit_of(job, spec, length_s).latest_s
         left = (
             job.site

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from services.cmo.core.answers import TO_CAP_S, TOLERANCE_W, Answer
 from services.cmo.core.caps import joined
+from services.cmo.core.expected import then_of
 from services.cmo.core.limits import done_s, is_protected, slack_s
 from services.cmo.core.shedding import Load, Shed, Step, shed
 from services.cmo.model import Choice
@@ -247,7 +248,9 @@ class Relief:
             if earlier and isinstance(choice, Choice):
                 take_back(job, job.spec, choice)
             else:
-                self._use.write_down(job, job.spec, now_s, () if known is None else known.stretches)
+                self._use.write_down(
+                    job, job.spec, now_s, *(() if known is None else (known.stretches, then_of(known)))
+                )
 
     def in_turn(self, job: Job, spec: JobSpec, choice: Choice, now: datetime) -> Choice:
         """The choice, moved so that nothing starts above a cap, nor all at once when the window is over."""
@@ -260,7 +263,7 @@ class Relief:
             start_s = choice.start_at.timestamp()
             if job.job_id in answer.made_room_w and answer.end_s <= start_s < answer.end_s + RAMP_S:
                 total_w = sum(answer.made_room_w.values())
-                left_s = sum(length_s for _, length_s in choice.stretches)
+                left_s = choice.run_s
                 may_wait_s = max(0.0, slack_s(job, spec, left_s, start_s))
                 choice = self._placer.moved(
                     job, spec, choice, start_s + min(may_wait_s, RAMP_S * min(1.0, answer.back_w / total_w))
@@ -286,7 +289,7 @@ class Relief:
                 if answer.now_w + more_w <= cap_w
                 else self._placer.moved(job, spec, choice, max(start_s, now_s + lead_s))
             )
-        left_s = sum(length_s for _, length_s in choice.stretches)
+        left_s = choice.run_s
         may_wait = start_s + slack_s(job, spec, left_s, start_s) >= answer.end_s
         # Nobody makes room for what is itself the first to make room: it would be placed and taken back all through the window.
         if may_wait or not (fits or is_protected(spec)):

@@ -12,10 +12,11 @@ no step makes it dearer (Aarts and Lenstra, "Local Search in Combinatorial Optim
 from __future__ import annotations
 
 from collections import deque
-from math import inf
 from typing import TYPE_CHECKING
 
+from services.cmo.core.interruption import NOW
 from services.cmo.core.ledger import SLOT_S
+from services.cmo.core.pausing import Course
 from services.cmo.model import Choice
 from solyx.events import PlacementReason, WithdrawalReason
 
@@ -63,15 +64,18 @@ class Replanner:
         """Those that are to be looked at in this decision: what runs before what waits, then the oldest first."""
         if not self._pending:
             seen, self._seen = self._seen, self._state(now_s)
-            # What waits is looked at when something is new; by the hour only what runs, or is to start in this hour.
+            # All when something is new; by the hour those that have come to a pause of their plan, or to the end of it.
             news = seen is None or seen[1:] != self._seen[1:] or self._seen[0] // _NEWS_H != seen[0] // _NEWS_H
-            soon_s = inf if news else now_s + SLOT_S
             live = (jobs[job_id] for job_id in self._use.everywhere() if job_id in jobs)
-            self._pending.extend(self._in_order(job for job in live if job.started or _start_s(job) < soon_s))
+            self._pending.extend(self._in_order(job for job in live if news or self._is_at_its_end(job, now_s)))
         for _ in range(min(len(self._pending), self._policy.replan_jobs)):
             job = jobs.get(self._pending.popleft())
             if job is not None and job.live and job.withdrawn < job.revision and not job.cancel_requested:
                 yield job
+
+    def _is_at_its_end(self, job: Job, now_s: float) -> bool:
+        known = self._ledger.committed(job.job_id) if job.started else None
+        return known is not None and sum(known.stretches[0]) < now_s + _SAME_START_S
 
     def _in_order(self, jobs: Iterable[Job]) -> list[str]:
         def key(job: Job) -> tuple[bool, float, str]:
@@ -94,17 +98,25 @@ class Replanner:
         known = self._ledger.committed(job.job_id)
         if known is None or job.start_at is None:
             return None
-        stretches, now_s = known.stretches, now.timestamp()
+        now_s, start_s = now.timestamp(), job.start_at.timestamp()
         self._ledger.release(job.job_id)
-        choice = self._placer.choose(job, spec, now)
-        keep_eur = self._placer.cost_of(job, spec, site.index, stretches, now)
+        courses = self._placer.courses(job, spec, now, done_s=job.kept_s)
+        if courses is None:
+            keep = Course(self._placer.cost_of(job, spec, site.index, known.stretches, now), known.stretches, ())
+            choice = self._placer.choose(job, spec, now)
+        else:
+            keep = courses.at(site.index, int(start_s // SLOT_S) - int(now_s // SLOT_S) - 1)
+            choice = courses.best()
         if isinstance(choice, Choice) and not choice.queued and choice.reason is not PlacementReason.NO_FORECAST:
             same = choice.site == site.name
-            if same and abs(choice.start_at.timestamp() - job.start_at.timestamp()) < _SAME_START_S:
-                stretches = choice.stretches
-            elif self._pays(choice.total_eur, keep_eur):
+            if same and abs(choice.start_at.timestamp() - start_s) < _SAME_START_S:
+                keep = Course(choice.total_eur, choice.stretches, choice.then)
+            elif keep is None or self._pays(choice.total_eur, keep.total_eur):
                 return (WithdrawalReason.SUSPENSION if same else WithdrawalReason.MIGRATION), choice
-        self._use.commit(job, spec, site, stretches, now_s)
+        if keep is None:
+            self._use.restore(job, spec, known, now_s)
+        else:
+            self._use.commit(job, spec, site, keep.stretches, now_s, keep.then)
         return None
 
     def _of_run(self, job: Job, spec: JobSpec, site: Site, now: datetime) -> tuple[WithdrawalReason, Choice] | None:
@@ -112,27 +124,22 @@ class Replanner:
         known = self._ledger.committed(job.job_id)
         if report is None or known is None:
             return None
-        ran_s = now_s - (report.started_at or report.at).timestamp()
-        lost_s = self._policy.restart_s if job.progress_s else 0.0
-        done_s = job.progress_s + max(0.0, ran_s - lost_s)
-        if ran_s < self._policy.restart_s:
+        if now_s - (report.started_at or report.at).timestamp() < self._policy.restart_s:
             return None
+        done_s = job.done_s(now_s, self._policy.restart_s)
         self._ledger.release(job.job_id)
-        going_on = self._placer.go_on(job, spec, site.index, done_s, now)
-        keep_eur, stretches = going_on.eur, going_on.stretches
-        pays = self._pays(going_on.at_least_eur, keep_eur)
-        choice = self._placer.choose(job, spec, now, done_s=done_s) if pays else None
-        if isinstance(choice, Choice) and not choice.queued and choice.reason is not PlacementReason.NO_FORECAST:
+        courses = self._placer.courses(job, spec, now, done_s=done_s, running=site.index)
+        keep = None if courses is None else courses.at(site.index, NOW)
+        if courses is None or keep is None:
+            self._use.commit(job, spec, site, ((now_s, self._placer.left_s(job, spec, done_s)),), now_s)
+            return None
+        courses.forbid(site.index, NOW)
+        choice = courses.best()
+        if choice is not None and self._pays(choice.total_eur, keep.total_eur):
             same = choice.site == site.name
-            goes_on = same and choice.start_at.timestamp() <= now_s + _SAME_START_S
-            if not goes_on and self._pays(choice.total_eur, keep_eur):
-                return (WithdrawalReason.SUSPENSION if same else WithdrawalReason.MIGRATION), choice
-        self._use.commit(job, spec, site, stretches, now_s)
+            return (WithdrawalReason.SUSPENSION if same else WithdrawalReason.MIGRATION), choice
+        self._use.commit(job, spec, site, keep.stretches, now_s, keep.then)
         return None
 
     def _pays(self, new_eur: float, old_eur: float) -> bool:
         return old_eur - new_eur > max(self._policy.worth_eur, self._policy.worth_share * abs(old_eur))
-
-
-def _start_s(job: Job) -> float:
-    return inf if job.start_at is None else job.start_at.timestamp()

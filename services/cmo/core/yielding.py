@@ -82,7 +82,12 @@ class Bystanders:
 
     def __init__(self, yields: list[Yield], below: int, width: int) -> None:
         self.yields, self.below, self.width = yields, below, width
-        spans = [(index, span) for index, one in enumerate(yields) for span in one.commitment.spans]
+        spans = [
+            (index, span)
+            for index, one in enumerate(yields)
+            for site, span in one.commitment.spans
+            if site is one.commitment.site
+        ]
         self._owner = np.array([index for index, _ in spans], np.int64)
         figures = [(span.first, span.head, span.whole, span.tail) for _, span in spans]
         self._first, self._head, whole, self._tail = np.array(figures, np.int64).reshape(-1, 4).T[:, :, None]

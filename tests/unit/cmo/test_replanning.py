@@ -1,15 +1,11 @@
 """Plans that are looked at again: suspension, migration, starts that move, and what keeps them from moving too often."""
 
 from datetime import timedelta
-from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.cmo.core.interruption import Hours, restarts
-from services.cmo.core.lengths import Lengths
 from solyx.events import (
     JobPlaced,
     PlacementReason,
@@ -131,35 +127,3 @@ def test_small_ripples_of_prices_move_nothing(ripples, suspendable):
         for name, sign in (("a", 1), ("b", -1)):
             cmo.fold(prices(name, *[50 + sign * ripple for ripple in ripples], start=hour))
         assert cmo.decide(at(hour)) == []
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.floats(-50, 300), min_size=30, max_size=30),
-    st.floats(0.1, 12),
-    st.floats(0, 15),
-    st.floats(0, 0.99),
-)
-def test_chosen_hours_cover_the_work_within_the_window_and_cost_least(rates, work_h, slack_h, into_hour):
-    hours = Hours.until(into_hour * 3600, work_h, slack_h, 0.0)
-    costs = np.array([rates[: len(hours.room_h)]])
-    totals, fill = hours.fill(costs)
-    assert fill.sum() == pytest.approx(work_h)
-    stretches = hours.stretches(fill[0])
-    assert sum(length for _, length in stretches) == pytest.approx(work_h * 3600)
-    assert sum(stretches[-1]) <= (into_hour + work_h + slack_h) * 3600 + 1
-    assert all(sum(one) <= other[0] + 1e-6 for one, other in pairwise(stretches))
-    begun, forced = hours.fill(costs, begin=True)
-    assert begun[0] >= totals[0] - 1e-9
-    assert forced[0, 0] > 0
-    assert restarts(fill)[0] <= len(rates)
-
-
-def test_lengths_are_the_owners_until_enough_runs_have_ended():
-    lengths = Lengths()
-    assert lengths.left_s(100, 0) == 100
-    for _ in range(200):
-        lengths.learn(100, 200)
-    assert lengths.left_s(100, 0) == pytest.approx(200, rel=0.1)
-    assert lengths.left_s(100, 150) == pytest.approx(50, rel=0.4)
-    assert lengths.left_s(100, 1000) > 0

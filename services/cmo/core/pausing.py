@@ -1,0 +1,125 @@
+"""Where and when a job runs that may pause and go on elsewhere: its plans, and the choice of one of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from services.cmo.core.costing import Work, least
+from services.cmo.core.interruption import MOST_WORK_H, NOW, Plans, Task
+from services.cmo.core.ledger import SLOT_S, Room
+from services.cmo.core.limits import limit_of
+from solyx.events import PlacementReason
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from services.cmo.core.costing import Costing, Then
+    from services.cmo.core.jobs import Job
+    from services.cmo.core.kinds import Kind
+    from services.cmo.core.ledger import Ledger, Stretch
+    from services.cmo.core.lengths import Lengths
+    from services.cmo.core.sites import Sites
+    from services.cmo.model import Choice, Policy
+    from solyx.events import JobSpec
+
+_SHORTEST_S = SLOT_S  # what is not expected to take longer runs in one piece
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where and when, as the ledger and a choice have it."""
+
+    total_eur: float
+    stretches: tuple[Stretch, ...]
+    then: Then
+
+
+class Courses:
+    """All plans of one job."""
+
+    def __init__(self, work: Work, plans: Plans, costing: Costing, sites: Sites) -> None:
+        self._work, self._costing, self._sites = work, costing, sites
+        self._plans = plans
+        self._eur = np.concatenate((plans.now_eur[:, None], plans.later_eur), axis=1)
+        self._eur += work.kind.movement_eur[:, None]
+        self._eur[np.arange(self._eur.shape[1]) >= costing.prices.starts[:, None]] = inf
+
+    def at(self, site: int, start: int) -> Course | None:
+        """The best plan with this site and start; None: there is no room for it. What should have begun begins now."""
+        column = max(start, NOW) - NOW
+        eur = float(self._eur[site, column]) if column < self._eur.shape[1] else inf
+        return None if eur == inf else Course(eur, *self._parts(site, column + NOW))
+
+    def forbid(self, site: int, start: int) -> None:
+        """Leave this one out."""
+        self._eur[site, start - NOW] = inf
+
+    def best(self, bound_by: str = "", reason: PlacementReason = PlacementReason.LEAST_COST) -> Choice | None:
+        """The cheapest plan; None: there is none."""
+        site, column = least(self._eur)
+        total = float(self._eur[site, column])
+        if total == inf:
+            return None
+        work, (stretches, then) = self._work, self._parts(site, column + NOW)
+        chosen = self._costing.choice(work.job, work.spec, work.kind, site, stretches, reason, bound_by, then)
+        self._eur[site, column] = inf
+        alternative = self._costing.second(work, self._eur)
+        self._eur[site, column] = total
+        return replace(chosen, alternative=alternative, total_eur=total)
+
+    def _parts(self, site: int, start: int) -> tuple[tuple[Stretch, ...], Then]:
+        """What the plan does at its first site, and what comes after that elsewhere."""
+        runs = self._plans.stretches(site, start)
+        away = next((index for index, (where, _) in enumerate(runs) if where != site), len(runs))
+        then = tuple((self._sites.all[where].name, stretch) for where, stretch in runs[away:])
+        return tuple(stretch for _, stretch in runs[:away]), then
+
+
+class Pausing:
+    """Makes the plans of a job against the ledger as it is."""
+
+    def __init__(self, policy: Policy, sites: Sites, ledger: Ledger, lengths: Lengths, costing: Costing) -> None:
+        self._policy, self._sites, self._ledger = policy, sites, ledger
+        self._lengths, self._costing = lengths, costing
+
+    def courses(
+        self,
+        job: Job,
+        spec: JobSpec,
+        kind: Kind,
+        usable: NDArray[np.bool_],
+        *,
+        done_s: float,
+        running: int | None = None,
+    ) -> Courses | None:
+        """All plans, at the ``usable`` sites; None: it is too short to pause, or keeps nothing when it does.
+
+        ``done_s``: the work done so far. ``running``: the site where it runs now.
+        """
+        if not spec.suspendable or not usable.any():
+            return None
+        ahead = self._lengths.ahead(spec.duration_estimate_s, done_s)
+        if ahead.mean_s <= _SHORTEST_S:
+            return None
+        now_s, horizon_h = self._costing.now_s, self._policy.horizon_h
+        limit = limit_of(job, spec, ahead.mean_s, done_s)
+        work = Work(job, spec, kind, usable, ahead.mean_s, limit, self._policy.delay_of(spec))
+        task = Task(
+            ahead=ahead,
+            now_s=now_s,
+            slack_h=min((limit.latest_s - now_s) / SLOT_S, horizon_h - 1.0),
+            delay_eur_per_h=work.delay_eur_per_h,
+            restart_h=self._policy.restart_s / SLOT_S,
+            begun=done_s > 0.0,
+            running=running,
+        )
+        hours = task.hours + task.starts
+        rates = self._costing.rates(spec.weights.carbon_eur_per_t, horizon_h + MOST_WORK_H + 1)
+        rates = rates[:, :hours] * kind.power_mw[:, None]
+        rates[~usable] = inf
+        room = Room(self._ledger, kind.demand, work.length_s, now_s).hours(hours)
+        return Courses(work, Plans(task, rates, room, kind.leaving_eur), self._costing, self._sites)

@@ -1,0 +1,56 @@
+"""How long jobs are expected to take: owners' estimates, and what was learned from the runs that ended."""
+
+import numpy as np
+import pytest
+
+from services.cmo.core.lengths import Lengths
+
+
+def learned(pairs, times=400):
+    lengths = Lengths()
+    for count in range(times):
+        lengths.learn(*pairs[count % len(pairs)])
+    return lengths
+
+
+def test_lengths_are_the_owners_until_enough_runs_have_ended():
+    lengths = Lengths()
+    assert lengths.left_s(100, 0) == 100
+    assert lengths.left_s(100, 30) == 70
+    assert lengths.left_s(100, 1000) == pytest.approx(100)  # a tenth of what it has taken
+
+
+def test_ratios_are_learned():
+    lengths = learned([(100, 200)])
+    assert lengths.left_s(100, 0) == pytest.approx(200, rel=0.1)
+    assert lengths.left_s(100, 150) == pytest.approx(50, rel=0.4)
+    assert lengths.left_s(100, 100_000) > 0
+
+
+def test_an_estimate_of_what_hardly_ever_occurs_is_believed_less():
+    """Estimates that are off by e either way, of jobs of which nearly all are short: one that looks long is probably short."""
+    rng = np.random.default_rng(1)
+    lengths = Lengths()
+    for _ in range(4000):
+        true_s = 1000.0 if rng.random() < 0.98 else 8000.0
+        lengths.learn(true_s * float(np.exp(rng.normal(0, 1))), true_s)
+    assert lengths.left_s(3000, 0) < 2000
+    assert lengths.left_s(1000, 0) == pytest.approx(1000, rel=0.2)
+
+
+def test_probabilities_follow_the_runs():
+    lengths = learned([(100, 50), (100, 400)])
+    ahead = lengths.ahead(100, 0)
+    assert ahead.share.sum() == pytest.approx(1)
+    assert ahead.beyond(np.array([100.0]))[0] == pytest.approx(0.5, abs=0.05)
+    assert ahead.done_by(np.array([1e9]))[0] == pytest.approx(ahead.mean_s)
+    assert lengths.ahead(100, 100).beyond(np.array([200.0]))[0] == pytest.approx(1, abs=0.05)
+
+
+def test_what_runs_longer_is_expected_to_go_on_for_longer():
+    rng = np.random.default_rng(2)
+    lengths = Lengths()
+    for _ in range(2000):
+        lengths.learn(1000.0, 1000.0 * float(np.exp(rng.normal(0, 0.5))))
+    ends = [done + lengths.left_s(1000, done) for done in (0, 500, 1000, 2000, 3000)]
+    assert ends == sorted(ends)
