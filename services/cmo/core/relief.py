@@ -248,9 +248,8 @@ class Relief:
             if earlier and isinstance(choice, Choice):
                 take_back(job, job.spec, choice)
             else:
-                self._use.write_down(
-                    job, job.spec, now_s, *(() if known is None else (known.stretches, then_of(known)))
-                )
+                stretches, then = ((), ()) if known is None else (known.stretches, then_of(known))
+                self._use.write_down(job, job.spec, now_s, stretches, then)
 
     def in_turn(self, job: Job, spec: JobSpec, choice: Choice, now: datetime) -> Choice:
         """The choice, moved so that nothing starts above a cap, nor all at once when the window is over."""

@@ -1,9 +1,9 @@
-"""Whether a placement that was made should be taken back: the plan is looked at again when an hour begins or prices come in.
+"""Whether a placement that was made should be taken back: plans are looked at again when something is new, or when they pause or end.
 
 The simple algorithm: for every live placement, what would be decided if it were placed now? If that is another site, or another
 time, and saves more than the move costs and a margin, take the placement back; once it has stopped it is placed anew, with
-its progress. A job that waits for its start is compared at the cost of its planned hours, one that runs at the cost of running on
-for now and then in the cheapest hours. The margin (hysteresis) keeps plans from following every ripple of a forecast.
+its progress. A job that may pause is compared at the expected cost of the best plan that begins as its placement does, one that may not at
+the cost of its planned hours. The margin (hysteresis) keeps plans from following every ripple of a forecast.
 
 One job after the other, each against the hours that the others have taken: a descent on the cost of the whole plan in which
 no step makes it dearer (Aarts and Lenstra, "Local Search in Combinatorial Optimization", 1997, §1.3).

@@ -108,7 +108,7 @@ def test_whoever_can_go_on_elsewhere_at_once_is_stopped_before_one_that_cannot()
 
 
 def test_a_dear_site_is_not_taken_for_a_small_difference_between_victims():
-    lives = [(low("x", suspendable=False), "a", NOW - 0.1), (low("y"), "b", 0.0)]
+    lives = [(low("x", suspendable=False), "a", NOW - 0.1), (low("y", max_delay=0), "b", 0.0)]
     cmo = full(*lives, names=("a", "b"))
     cmo.fold(series("b", "price_eur_per_mwh", [500.0] * 48, start=0.0))
     assert head_of(cmo).site == "a"
