@@ -8,13 +8,28 @@ from __future__ import annotations
 
 import os
 import resource
+from concurrent.futures import ProcessPoolExecutor
+from math import isnan
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from simulator.__main__ import end_of, show, write
-from simulator.experiment import ORACLE, POLICIES, SOLYX, SOLYX_AT_ONCE, Experiment, Settings, Variant, with_gaps
+from simulator.experiment import (
+    FORESIGHT,
+    HONEST,
+    ORACLE,
+    POLICIES,
+    SOLYX,
+    SOLYX_AT_ONCE,
+    SOLYX_PATIENT,
+    Experiment,
+    Settings,
+    Variant,
+    with_gaps,
+)
 from simulator.plots import draw, pareto
 from simulator.policies import BASELINES
 from solyx.scenario import load
@@ -30,12 +45,11 @@ if TYPE_CHECKING:
 SCENARIO = Path(__file__).resolve().parents[2] / "shared" / "data" / "scenarios" / "grids-2023-year"
 CARBON_PRICES = (0.0, 50.0, 200.0, 500.0)  # EUR/t, besides the benchmark's own
 STEPS: dict[str, Variant] = {
-    "no_delay_cost": Variant(delay_eur_per_job_h=0.0),
     "true_lengths": Variant(delay_eur_per_job_h=0.0, true_lengths=True),
     "true_future": Variant(delay_eur_per_job_h=0.0, true_lengths=True, true_future=True),
     "sites_4x": Variant(delay_eur_per_job_h=0.0, true_lengths=True, true_future=True, site_factor=4),
 }
-"""One simplification after the other, so that each difference is what that one costs."""
+"""One simplification of ``solyx-patient`` after the other, so that each difference is what that one costs."""
 
 
 def measure(console: Console, until: datetime | None = None) -> dict[str, float]:
@@ -62,8 +76,8 @@ def measure(console: Console, until: datetime | None = None) -> dict[str, float]
         figures = _figures(rows)
         figures["forecast_and_solyx_wall_s"] = experiment.forecast_wall_s + results[0].wall_s
         figures["rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        _sweep(experiment, rows, out, report)
-        _explain(experiment, rows[ORACLE].objective_eur, figures)
+        report("sweep and steps", 0.0)
+        _more(experiment, rows, out, figures, lambda share: report("sweep and steps", share))
     summaries = list(rows.values())
     write(out, experiment, summaries)
     draw(out, experiment, {r.summary.policy: r.runs for r in results if r.runs is not None}, summaries)
@@ -89,6 +103,8 @@ def _figures(rows: dict[str, Summary]) -> dict[str, float]:
     figures["to_baselines_at_once"] = max(quick.objective_eur / rows[name].objective_eur for name in fast)
     figures["at_once_extra_wait_h"] = max(quick.mean_wait_h - rows[name].mean_wait_h for name in fast)
     figures["oracle_gap"] = ours.oracle_gap or 0.0
+    figures["patient_oracle_gap"] = rows[SOLYX_PATIENT].oracle_gap or 0.0
+    figures["foresight_oracle_gap"] = rows[FORESIGHT].oracle_gap or 0.0
     figures["migrations"], figures["suspensions"] = float(ours.migrations), float(ours.suspensions)
     figures["deadline_misses"] = float(ours.deadline_misses)
     return figures
@@ -98,23 +114,47 @@ def _key(policy: str) -> str:
     return policy.replace("-", "_")
 
 
-def _sweep(experiment: Experiment, rows: dict[str, Summary], out: Path, report: Callable[[str, float], None]) -> None:
-    """Our policy at several carbon prices, the others where they are."""
-    line: list[tuple[float, float, float]] = []
-    for price in sorted({*CARBON_PRICES, experiment.settings.carbon_eur_per_t}):
-        report(f"carbon at {price:g} EUR/t", 0.0)
-        known = price == experiment.settings.carbon_eur_per_t
-        row = rows[SOLYX] if known else experiment.run(SOLYX, price).summary
-        line.append((price, row.cost_eur, row.carbon_kg))
-    points = {SOLYX: line}
+def _more(
+    experiment: Experiment,
+    rows: dict[str, Summary],
+    out: Path,
+    figures: dict[str, float],
+    report: Callable[[float], None],
+) -> None:
+    """Our policy at several carbon prices, and with one simplification after the other; on all cores."""
     own = experiment.settings.carbon_eur_per_t
-    points |= {name: [(own, rows[name].cost_eur, rows[name].carbon_kg)] for name in (SOLYX_AT_ONCE, *BASELINES)}
+    asked = [(price, HONEST) for price in CARBON_PRICES] + [(own, variant) for variant in STEPS.values()]
+    found: list[Summary] = []
+    # A fork has the forecasts already.
+    with ProcessPoolExecutor(mp_context=get_context("fork"), initializer=_take, initargs=(experiment,)) as pool:
+        for row in pool.map(_summary, asked):
+            found.append(row)
+            report(len(found) / len(asked))
+    swept = {price: row for (price, _), row in zip(asked, found, strict=False) if price != own}
+    _plot(rows, swept | {own: rows[SOLYX]}, own, out)
+    bound = experiment.bound(own)
+    for name, row in zip(STEPS, found[len(CARBON_PRICES) :], strict=True):
+        figures[f"gap_with_{name}"] = row.objective_eur / bound.objective_eur - 1.0
+    figures["gap_without_suspension"] = bound.contiguous_eur / bound.objective_eur - 1.0
+
+
+_experiment: Experiment | None = None
+
+
+def _take(experiment: Experiment) -> None:
+    global _experiment  # noqa: PLW0603 - what a worker is given once
+    experiment.silence()
+    _experiment = experiment
+
+
+def _summary(asked: tuple[float, Variant]) -> Summary:
+    assert _experiment is not None
+    price, variant = asked
+    return _experiment.run(SOLYX, price, variant).summary
+
+
+def _plot(rows: dict[str, Summary], swept: dict[float, Summary], own: float, out: Path) -> None:
+    points = {SOLYX: [(price, row.cost_eur, row.carbon_kg) for price, row in sorted(swept.items())]}
+    others = (name for name, row in rows.items() if name != SOLYX and not isnan(row.cost_eur))
+    points |= {name: [(own, rows[name].cost_eur, rows[name].carbon_kg)] for name in others}
     pareto(out / "pareto.png", points)
-
-
-def _explain(experiment: Experiment, bound_eur: float, figures: dict[str, float]) -> None:
-    """The gap step by step: delay cost, estimates, forecasts, capacity; what is left is the planning itself and what the bound relaxes."""
-    for name, variant in STEPS.items():
-        figures[f"gap_with_{name}"] = experiment.run(SOLYX, variant=variant).summary.objective_eur / bound_eur - 1.0
-    bound = experiment.bound(experiment.settings.carbon_eur_per_t)
-    figures["gap_without_suspension"] = bound.contiguous_eur / bound_eur - 1.0

@@ -11,6 +11,7 @@ import numpy as np
 
 from services.cmo.model import Policy
 from simulator.bill import Summary, summarise
+from simulator.foresight import with_foresight
 from simulator.knowledge import FORECAST_EVERY_H, Outlook, learn
 from simulator.oracle import Bound, lower_bound
 from simulator.policies import BASELINES, baseline
@@ -31,10 +32,17 @@ if TYPE_CHECKING:
     from simulator.world import World
     from solyx.scenario import Scenario
 
-SOLYX, SOLYX_AT_ONCE, ORACLE = "solyx", "solyx-at-once", "oracle"
-POLICIES = (SOLYX, SOLYX_AT_ONCE, *BASELINES, ORACLE)
-AT_ONCE_EUR_PER_JOB_H = 1000.0
-"""A price of delay at which no job waits for a better hour: what the choice of the site alone is worth."""
+SOLYX, SOLYX_PATIENT, SOLYX_AT_ONCE, FORESIGHT, ORACLE = (
+    "solyx",
+    "solyx-patient",
+    "solyx-at-once",
+    "foresight",
+    "oracle",
+)
+POLICIES = (SOLYX, SOLYX_PATIENT, SOLYX_AT_ONCE, *BASELINES, FORESIGHT, ORACLE)
+DELAY_EUR_PER_JOB_H: dict[str, float | None] = {SOLYX: None, SOLYX_PATIENT: 0.0, SOLYX_AT_ONCE: 1000.0}
+"""The price of delay by policy. None: the CMO's own; 0: all the owner allows is used, as the oracle does; so high that no job waits for
+a better hour: what the choice of the site alone is worth."""
 _DRAIN = timedelta(days=4)  # of prices and forecasts after the last arrival
 
 
@@ -98,6 +106,10 @@ class Experiment:
         self._bounds: dict[float, Bound] = {}
         self.forecast_wall_s = 0.0
 
+    def silence(self) -> None:
+        """Report no progress any more: a copy in another process has nobody to report to."""
+        self._progress = lambda _name, _share: None
+
     def moments(self) -> list[Moment]:
         """What becomes known when; made when a policy first asks."""
         if self._moments is None:
@@ -121,7 +133,7 @@ class Experiment:
             KeyError: no policy has that name.
         """
         weight = self.settings.carbon_eur_per_t if carbon_eur_per_t is None else carbon_eur_per_t
-        if name != ORACLE:
+        if name not in (FORESIGHT, ORACLE):
             self.moments()
         began = monotonic_s()
         if name == ORACLE:
@@ -143,10 +155,19 @@ class Experiment:
         def report(share: float) -> None:
             self._progress(name, share)
 
-        if name in (SOLYX, SOLYX_AT_ONCE):
-            if name == SOLYX_AT_ONCE:
-                variant = msgspec.structs.replace(variant, delay_eur_per_job_h=AT_ONCE_EUR_PER_JOB_H)
+        if name in DELAY_EUR_PER_JOB_H:
+            price = DELAY_EUR_PER_JOB_H[name]
+            if price is not None:
+                variant = msgspec.structs.replace(variant, delay_eur_per_job_h=price)
             return self._production(weight, variant, report)
+        if name == FORESIGHT:
+            return with_foresight(
+                self.workload,
+                self.world,
+                carbon_eur_per_t=weight,
+                suspend_overhead_s=self.overhead_s,
+                progress=report,
+            )
         moments = self.moments()
         outlook = Outlook(self.world.names, weight)
         policy = baseline(name, outlook, self.world, weight)

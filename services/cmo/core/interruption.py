@@ -137,10 +137,10 @@ class Plans:
             return float(self.now_eur[site])
         return float(self.later_eur[site, start]) if start < self._starts else float("inf")
 
-    def stretches(self, site: int, start: int) -> tuple[tuple[int, Stretch], ...]:
-        """Where and when the best plan with this site and start runs, until the work that is expected is done."""
+    def stretches(self, site: int, start: int, work_s: float | None = None) -> tuple[tuple[int, Stretch], ...]:
+        """Where and when the best plan with this site and start runs, until ``work_s`` is done; None: the work that is expected."""
         turn_s = (self._task.now_s // SLOT_S + 1.0) * SLOT_S
-        left_s = self._mean_h * SLOT_S
+        left_s = self._mean_h * SLOT_S if work_s is None else work_s
         joined: list[tuple[int, Stretch]] = []
 
         def run(begin_s: float, length_s: float) -> None:

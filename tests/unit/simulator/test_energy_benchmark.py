@@ -46,3 +46,13 @@ def test_every_target_is_a_figure() -> None:
     figures = {*_figures(rows()), "forecast_and_solyx_wall_s", "rss_mb"}
     assert set(load_targets()["energy"]) <= figures
     assert all(variant.delay_eur_per_job_h == 0.0 for variant in STEPS.values())
+
+
+def test_the_gap_is_that_of_each_price_of_delay_and_of_not_knowing_lengths() -> None:
+    given = rows()
+    given |= {
+        name: msgspec.structs.replace(given[name], oracle_gap=gap)
+        for name, gap in (("solyx-patient", 0.09), ("foresight", 0.04))
+    }
+    figures = _figures(given)
+    assert (figures["oracle_gap"], figures["patient_oracle_gap"], figures["foresight_oracle_gap"]) == (0.1, 0.09, 0.04)

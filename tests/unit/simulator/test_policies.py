@@ -143,3 +143,19 @@ def test_no_policy_sees_a_price_before_it_is_published(make_scenario: Callable[.
     assert run(directory, "oracle").objective_eur < 0.0011
     later = make_scenario([(13, 4, 10)], home=surprise, away=surprise)
     assert run(later, "solyx").cost_eur == pytest.approx(0.004)
+
+
+def test_foresight_takes_the_cheapest_hours_there_will_be_and_goes_where_they_are(
+    make_scenario: Callable[..., Path],
+) -> None:
+    """Two hours of work, of which it knows the length (no run has ended yet): night at home, or free power away."""
+    directory = make_scenario([(20, 2, 10)], home=night, away=lambda _hour: 50.0, egress=0.1)
+    row = run(directory, "foresight")
+    assert (row.cost_eur, row.moved_jobs, row.mean_wait_h) == (pytest.approx(0.02), 0, pytest.approx(6.0))
+    row = run(make_scenario([(20, 2, 10)], home=night, away=lambda _hour: 0.0, egress=0.0), "foresight")
+    assert (row.cost_eur, row.moved_jobs, row.mean_wait_h) == (pytest.approx(0.0), 1, 0.0)
+
+
+def test_foresight_has_room_for_all(make_scenario: Callable[..., Path]) -> None:
+    row = run(make_scenario([(20, 2, 10)] * 30, home=night, away=lambda _hour: 500.0), "foresight")
+    assert row.cost_eur == pytest.approx(30 * 0.02)
