@@ -182,7 +182,10 @@ class Stack:
             status = process.wait(_SET_UP_WITHIN_S)
         except subprocess.TimeoutExpired:
             child.end(process, within_s=1.0)
-            status = -1
+            raise DevstackError(
+                f"the database was not set up within {_SET_UP_WITHIN_S:g} s",
+                f"start again when the machine is less busy; what was done is in {log}",
+            ) from None
         if status != 0:
             raise DevstackError(
                 "the database could not be set up", f"read {log}; it ends with:\n{child.last_words(log, lines=4)}"
