@@ -41,6 +41,7 @@ from solyx.events import (
     ReliefRequested,
     RouteDecided,
     RouteReported,
+    SiteLatenciesMeasured,
     SiteObserved,
     Usage,
     WorkloadReported,
@@ -257,6 +258,10 @@ def _route(changes: Changes, event: RouteDecided, _envelope: Envelope, value: by
     changes._entity("route", event.key, Entity(event.revision, value))  # noqa: SLF001
 
 
+def _latencies(changes: Changes, event: SiteLatenciesMeasured, _envelope: Envelope, value: bytes) -> None:
+    changes._entity("latencies", event.site, Entity(_micros(event.measured_at), value, event.valid_until))  # noqa: SLF001
+
+
 def _route_report(changes: Changes, event: RouteReported, _envelope: Envelope, value: bytes) -> None:
     version = event.revision * 2 + (event.status == "applied")
     changes._entity("route_report", event.subject, Entity(version, value))  # noqa: SLF001
@@ -314,6 +319,7 @@ _HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = 
     SiteObserved: _site,
     NodesOrdered: _nodes,
     RouteDecided: _route,
+    SiteLatenciesMeasured: _latencies,
     RouteReported: _route_report,
     EnergySeriesPublished: _energy,
     FeedReported: _feed,

@@ -177,9 +177,10 @@ def sites(json: Json = False, url: Url = None, key: Key = None) -> None:
 
 @app.command()
 def routes(json: Json = False, url: Url = None, key: Key = None) -> None:
-    """List routes between sites, with their backups."""
+    """List routes between sites, with their backups; and how far places are from each site, as measured."""
     with connect(url, key) as client:
         views.show_routes(client.routes(), as_json=json)
+        views.show_latencies(client.latencies(), as_json=json)
 
 
 @app.command()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from solyx.bus.port import Received
     from solyx.client import Client, Energy, Grid, HistoryEntry, Job, JobSummary, PriceRelief, Route, ServerEvent
-    from solyx.events import SiteObserved
+    from solyx.events import SiteLatenciesMeasured, SiteObserved
 
 READ_TIMEOUT_S = 0.5
 CONNECT_TIMEOUT_S = 5.0
@@ -163,6 +163,27 @@ def show_routes(routes: Sequence[Route], *, as_json: bool) -> None:
             for r in routes
         ),
     )
+
+
+def show_latencies(measured: Sequence[SiteLatenciesMeasured], *, as_json: bool) -> None:
+    """Round trips, where any are measured."""
+    if as_json:
+        for site in measured:
+            print_json(site)
+    elif measured:
+        print_table(
+            ("site", "to", "round trip ms", "since"),
+            (
+                (
+                    site.site,
+                    place,
+                    number(far.round_trip_ms, 1) if far.round_trip_ms is not None else "no way",
+                    moment(far.since),
+                )
+                for site in measured
+                for place, far in sorted(site.places.items())
+            ),
+        )
 
 
 def show_grid(grid: Grid, *, as_json: bool) -> None:

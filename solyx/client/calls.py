@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from solyx.client.model import BudgetStatus, Route
-    from solyx.events import QuotasReported, SiteObserved
+    from solyx.events import QuotasReported, SiteLatenciesMeasured, SiteObserved
 
 T = TypeVar("T")
 
@@ -207,6 +207,11 @@ def quotas(*, site: str | None = None, tenant: str | None = None) -> Call[list[Q
 def routes() -> Call[list[Route]]:
     """The routes between sites."""
     return Call(method="GET", path="/v1/routes", answer=RouteList, part=lambda answer: answer.routes)
+
+
+def latencies() -> Call[list[SiteLatenciesMeasured]]:
+    """How far places are from each site, where the network measures it."""
+    return Call(method="GET", path="/v1/routes", answer=RouteList, part=lambda answer: answer.latencies)
 
 
 def energy() -> Call[Energy]:

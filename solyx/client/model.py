@@ -20,6 +20,7 @@ from solyx.events import (
     ReliefAnswered,
     ReliefRequested,
     RouteDecided,
+    SiteLatenciesMeasured,
     SiteObserved,
 )
 
@@ -251,9 +252,10 @@ class SiteList(Answer, frozen=True, kw_only=True):
 
 
 class RouteList(Answer, frozen=True, kw_only=True):
-    """Routes of all pairs."""
+    """Routes of all pairs, and measured round trips."""
 
     routes: list[Route]
+    latencies: list[SiteLatenciesMeasured] = msgspec.field(default_factory=list)
 
 
 class ServerEvent(Answer, frozen=True, kw_only=True):

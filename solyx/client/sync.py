@@ -51,6 +51,7 @@ class Client:
     order_node = _carried_out(calls.order_node)
     quotas = _carried_out(calls.quotas)
     routes = _carried_out(calls.routes)
+    latencies = _carried_out(calls.latencies)
     energy = _carried_out(calls.energy)
     grid = _carried_out(calls.grid)
     usage = _carried_out(calls.usage)

@@ -16,12 +16,14 @@ from solyx.events import (
     ForecastIssued,
     GridEventAnnounced,
     Node,
+    PlaceLatency,
     ReliefAnswered,
     ReliefReason,
     ReliefRequested,
     RouteDecided,
     RouteReason,
     RouteReported,
+    SiteLatenciesMeasured,
     SiteObserved,
 )
 from solyx.security import Role
@@ -241,6 +243,15 @@ async def test_sites_routes_energy_and_grid_show_the_latest_state(solyx: Running
         *(ReliefRequested(**price, requested_at=at(second)) for second in (1, 0)),
         ReliefAnswered(**price_hours, requested_at=at(1), suspended=2, answered_at=at(2)),
         DemandResponseReported(**window, status="active", now_w=900.0, reported_at=at(1)),
+        *(
+            SiteLatenciesMeasured(
+                site=site,
+                places={"b": PlaceLatency(round_trip_ms=ms, since=at(0))},
+                measured_at=at(second),
+                valid_until=at(second + lasts),
+            )
+            for site, ms, second, lasts in (("a", 9.5, 1, 1e6), ("a", 7.5, 0, 1e6), ("old", 1.0, 0, 0))
+        ),
     )
     async with solyx.client("acme", Role.VIEWER) as client:
 
@@ -250,7 +261,9 @@ async def test_sites_routes_energy_and_grid_show_the_latest_state(solyx: Running
 
         await until(arrived)
         sites = (await client.get("/v1/sites")).json()["sites"]
-        routes = (await client.get("/v1/routes")).json()["routes"]
+        shown = (await client.get("/v1/routes")).json()
+        routes = shown["routes"]
+        (measured,) = shown["latencies"]
         energy = (await client.get("/v1/energy")).json()
         answer = (await client.get("/v1/grid")).json()
     grid = answer["events"]
@@ -260,6 +273,7 @@ async def test_sites_routes_energy_and_grid_show_the_latest_state(solyx: Running
     assert [(one["event"]["event_id"], one["response"]["status"]) for one in grid] == [("e", "active")]
     assert [(site["site"], len(site["nodes"])) for site in sites] == [("oslo", 1)]
     assert [(route["decided"]["source"], route["status"]) for route in routes] == [("a", "applied"), ("b", "decided")]
+    assert measured["places"]["b"]["round_trip_ms"] == 9.5, "the latest that holds"
     (oslo,) = energy["sites"]
     assert oslo["price_eur_per_mwh"] == -5.0, "the hour that holds now"
     assert oslo["carbon_gco2_per_kwh"] == 30.0, "the latest published"

@@ -60,8 +60,9 @@ async def list_quotas(
 
 @router.get("/v1/routes", responses=answers(200, RouteList, 401, 422, 429))
 async def list_routes(parts: PartsDep, _principal: Viewer) -> Response:
-    """Path and backup of each pair of sites, and whether the network has applied it."""
-    return json(RouteList(routes=await parts.readmodel.routes()))
+    """Path and backup of each pair of sites, and whether the network has applied it; how far places are from each site, as measured."""
+    latencies = await parts.readmodel.latencies(parts.clock.now())
+    return json(RouteList(routes=await parts.readmodel.routes(), latencies=latencies))
 
 
 @router.get("/v1/energy", responses=answers(200, EnergyList, 401, 422, 429))

@@ -19,6 +19,7 @@ from solyx.events import (
     ReliefAnswered,
     ReliefRequested,
     RouteDecided,
+    SiteLatenciesMeasured,
     SiteObserved,
 )
 
@@ -49,6 +50,7 @@ class QuotaList(View, frozen=True, kw_only=True):
 
 class RouteList(View, frozen=True, kw_only=True):
     routes: list[Route]
+    latencies: list[SiteLatenciesMeasured] = msgspec.field(default_factory=list)  # that hold now
 
 
 class SiteEnergy(View, frozen=True, kw_only=True):

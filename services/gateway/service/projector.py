@@ -40,6 +40,7 @@ TOPICS = (
     topics.SITES,
     topics.NODES,
     topics.ROUTES,
+    topics.LATENCIES,
     topics.ENERGY,
     topics.BUDGETS,
     topics.FORECASTS,

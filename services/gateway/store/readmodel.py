@@ -24,6 +24,7 @@ from solyx.events import (
     ReliefRequested,
     RouteDecided,
     RouteReported,
+    SiteLatenciesMeasured,
     SiteObserved,
 )
 from solyx.nodes import under
@@ -75,6 +76,11 @@ class ReadModel:
             else:
                 routes.append(Route(decided=route, status="decided"))
         return routes
+
+    async def latencies(self, now: datetime) -> list[SiteLatenciesMeasured]:
+        """How far places are from each site, where that is measured."""
+        async with self._engine.connect() as connection:
+            return await _entities(connection, "latencies", SiteLatenciesMeasured, valid_after=now)
 
     async def energy(self, now: datetime) -> EnergyList:
         """Per site: what holds at ``now``, what was published from a day before on, and the forecasts."""

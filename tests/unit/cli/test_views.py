@@ -78,6 +78,16 @@ def test_routes_show_path_backup_and_status(solyx: Solyx, gateway: Any) -> None:
     assert solyx("routes", "--json").documents[0]["decided"]["backup"] == ["north", "south"]
 
 
+def test_routes_show_measured_round_trips(solyx: Solyx, gateway: Any) -> None:
+    places = {"office": {"round_trip_ms": 21.5, "since": AT}, "exchange": {"since": AT}}
+    measured = {"site": "north", "places": places, "measured_at": AT, "valid_until": AT}
+    gateway.on("GET", "/v1/routes", {"routes": [], "latencies": [measured]})
+    shown = solyx("routes").out
+    for word in ("office", "21.5", "exchange", "no way"):
+        assert word in shown
+    assert solyx("routes", "--json").documents == [measured]
+
+
 def test_watch_prints_events_until_the_stream_ends(solyx: Solyx, gateway: Any) -> None:
     gateway.on("GET", "/v1/events", EVENTS)
     shown = solyx("watch", "--last-event-id", "6", "--job", "j1", "--type", "job.placed.v1")

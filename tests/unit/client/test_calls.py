@@ -10,7 +10,15 @@ import pytest
 
 from services.gateway import model as server
 from solyx.client import AsyncClient, Client, JobSummary, calls
-from solyx.events import JobSpec, QuotasReported, Resources, RouteDecided, SiteObserved
+from solyx.events import (
+    JobSpec,
+    PlaceLatency,
+    QuotasReported,
+    Resources,
+    RouteDecided,
+    SiteLatenciesMeasured,
+    SiteObserved,
+)
 from solyx.events.route import RouteReason
 from tests.unit.client.client_server import JOB, NOW, Recorder, async_client, client, says
 
@@ -179,9 +187,11 @@ def test_sites_routes_and_energy_are_typed() -> None:
     decided = RouteDecided(
         source="a", target="b", revision=1, path=("a", "b"), reason=RouteReason.FIRST, decided_at=NOW
     )
+    far = {"b": PlaceLatency(round_trip_ms=7.5, since=NOW)}
+    measured = SiteLatenciesMeasured(site="a", places=far, measured_at=NOW, valid_until=NOW)
     answers = {
         "/v1/sites": server.SiteList(sites=[site]),
-        "/v1/routes": server.RouteList(routes=[server.Route(decided=decided, status="applied")]),
+        "/v1/routes": server.RouteList(routes=[server.Route(decided=decided, status="applied")], latencies=[measured]),
         "/v1/energy": server.EnergyList(
             now=NOW,
             sites=[
@@ -200,6 +210,7 @@ def test_sites_routes_and_energy_are_typed() -> None:
     with client(lambda request: says(answers[request.url.path])) as solyx:
         assert solyx.sites() == [site]
         assert solyx.routes()[0].decided == decided
+        assert solyx.latencies() == [measured]
         assert solyx.energy().sites[0].price_eur_per_mwh == -3.5
 
 
