@@ -102,14 +102,18 @@ def installation(
     environment: Mapping[str, str] | None = None,
     services: Sequence[str] = SERVICES,
     drains: bool = False,
+    edit: Callable[[str], str] = str,
 ) -> Generator[Installation]:
     """Start everything in a directory of its own, set the clock going, and leave nothing behind.
 
-    ``drains``: from the second hour on each site empties one machine after the other, for an hour each.
+    ``drains``: from the second hour on each site empties one machine after the other, for an hour each. ``edit``: what else is changed
+    in the text of the scenario.
     """
     with tempfile.TemporaryDirectory(prefix="solyx-benchmark-") as directory:
         state = Path(directory)
         world = _scenario(state / "scenario", nodes_per_site, drains=drains)
+        document = world / "scenario.toml"
+        document.write_text(edit(document.read_text()))
         start = scenario.load(world).start
         clock_file = state / "clock.json"
         (state / "logs").mkdir()
