@@ -100,7 +100,7 @@ class PriceRelief:
         known = self._asked.get(event.site)
         changed = False
         if isinstance(event, ReliefRequested):
-            changed = known is None or event.requested_at > known.requested_at
+            changed = True
             if changed:
                 known = self._asked[event.site] = event
         else:
@@ -144,7 +144,7 @@ class PriceRelief:
             job = jobs.get(job_id)
             if job is None or job.spec is None or job.started or job.start_at is None or job.relieved_at is None:
                 continue
-            if not _is_as_it_was(job, site, None) or job.relieved_at < asked.start or job.start_at <= now + _SOONER:
+            if not _is_as_it_was(job, site, None) or job.start_at <= now + _SOONER:
                 continue
             known = self._ledger.committed(job_id)
             self._ledger.release(job_id)

@@ -10,6 +10,7 @@ from services.cmo.model import Policy
 from solyx.events import (
     KeptReason,
     PlacementReason,
+    PowerModel,
     ReliefAnswered,
     ReliefJob,
     ReliefReason,
@@ -220,7 +221,8 @@ def test_starts_that_were_planned_for_the_hours_are_delayed():
     assert not withdrawals(made.decide(at(0.5))), "its start is not in those hours"
     made.fold(asks(start=2.0, end=5.0, requested=0.6, reason=ReliefReason.ANNOUNCED))
     decisions = made.decide(at(0.6))
-    assert only(answers(decisions)).delayed == 1
+    answer = only(answers(decisions))
+    assert (answer.delayed, answer.relieved_w) == (1, 0), "nothing of it ran"
     assert only(withdrawals(decisions)).reason is WithdrawalReason.PRICE_BOUND
 
 
@@ -331,3 +333,61 @@ def test_a_request_of_a_site_that_nobody_has_seen_waits_for_it():
     for event in world("a"):
         made.fold(event)
     assert only(made.decide(at(START) + timedelta(seconds=1))).site == "a"
+
+
+def test_an_older_request_changes_nothing():
+    made = core(*world("a"))
+    made.fold(asks(start=0.0, requested=1.0, reason=ReliefReason.ANNOUNCED))
+    made.fold(asks(start=0.0, end=0.5, requested=0.5, reason=ReliefReason.LIFTED))
+    made.fold(submitted("j", runs=1, max_delay=24, hours=1))
+    assert only(placements(made.decide(at(1)))).start_at == at(END)
+
+
+def test_the_room_of_what_stays_stays_its_own():
+    made = core(*world("a"))
+    placed = running(made, suspendable(cores=8, max_delay=None, deadline=12.5))
+    made.fold(asks(placed["j"]))
+    assert kept(only(answers(made.decide(at(START))))) == {"j": KeptReason.DEADLINE}
+    made.fold(submitted("next", cores=8, runs=1, max_delay=24, hours=START))
+    assert only(placements(made.decide(at(START)))).start_at >= at(10)
+
+
+def test_a_planned_start_is_delayed_again_when_the_hours_grow():
+    made = core(*world("a"))
+    placed = running(made, suspendable())
+    made.fold(asks(placed["j"]))
+    made.decide(at(START))
+    stop(made, placed["j"], START, 2.0)
+    waiting = only(placements(made.decide(at(START))))
+    made.fold(asks(requested=START + 1, end=END + 2))
+    assert only(answers(made.decide(at(START + 1)))).delayed == 1
+    made.fold(report(waiting, "stopped", START + 1, reason=WorkloadReason.RELEASED))
+    assert only(placements(made.decide(at(START + 1)))).start_at == at(END + 2)
+
+
+def test_what_runs_is_not_taken_back_twice_within_an_hour_even_for_another_window():
+    made = core(*world("a"))
+    placed = running(made, suspendable())
+    made.fold(asks(placed["j"], end=3.0, requested=2.9))
+    made.decide(at(2.9))
+    stop(made, placed["j"], 2.9, 2.9)
+    again = only(placements(made.decide(at(2.9))))
+    made.decide(at(3))
+    made.fold(report(again, "started", 3))
+    made.fold(asks(again, start=3.0, requested=3.1))
+    assert kept(only(answers(made.decide(at(3.1))))) == {"j": KeptReason.RECENT}
+
+
+def test_what_queues_is_left_until_the_hours_begin():
+    made = core(*world("a"), reaction_s=60.0)
+    made.fold(submitted("queued", cores=2, runs=1, max_delay=24, hours=0))
+    made.decide(at(0))
+    made.fold(asks(start=3.0, requested=2.0, reason=ReliefReason.ANNOUNCED))
+    assert not withdrawals(made.decide(at(2)))
+
+
+def test_work_that_takes_no_power_may_start_in_closed_hours():
+    powerless = site("a", node(), power=PowerModel(idle_w_per_node=100))
+    made = core(powerless, *world("a")[1:], asks(start=0.0, requested=0.0))
+    made.fold(submitted("j", runs=1, max_delay=24))
+    assert only(placements(made.decide(at(0)))).start_at == at(0)

@@ -70,6 +70,21 @@ def test_what_keeps_its_work_goes_before_what_loses_it_and_what_lost_less_before
     assert named(opened(made)) == ["kept", "young", "lost"]
 
 
+def test_what_would_be_done_again_weighs_more_than_size():
+    made = world(("large", job_spec(cpu=8, duration=10 * H, preemptible=True)), ("small", lasting()))
+    assert named(opened(made)) == ["small", "large"]
+
+
+def test_what_has_less_left_than_it_would_lose_is_let_end_however_high_the_price():
+    made = world(("j", job_spec(duration=7 * H, preemptible=True)), values=[CHEAP] * 5 + [4000.0] * 3 + [CHEAP])
+    assert named(opened(made, 5 * H)) == []
+
+
+def test_a_run_saves_no_longer_than_it_lasts():
+    (job,) = opened(world(("j", lasting(1.5)))).jobs
+    assert job.saves_eur == pytest.approx(10e-6 * (0.5 * 200 - 100 / 60))
+
+
 def test_protected_work_is_not_named():
     made = world(("protected", lasting(suspendable=False)))
     assert named(opened(made)) == []
@@ -147,7 +162,8 @@ def test_without_a_bound_nothing_is_asked_for():
 
 def test_a_bound_may_lie_below_zero():
     made = world(("j", lasting()), bound=-10.0, values=(-20.0, -5.0, -20.0))
-    assert named(opened(made)) == ["j"]
+    (job,) = opened(made).jobs
+    assert job.saves_eur == pytest.approx(10e-6 * 5), "a restart at a price below zero is no gain"
 
 
 def test_a_core_that_recovers_asks_for_nothing_twice():
