@@ -120,6 +120,17 @@ def test_it_is_told_when_it_changes_and_only_then_and_not_too_often() -> None:
     ]
 
 
+def test_what_came_and_went_between_two_reports_is_not_told() -> None:
+    world = World(node("n", cpu=32), quotas=labs())
+    world.decide(0)
+    world.tell(placed("passing", lent(), tenant="a", start=1))
+    world.decide(1)
+    world.end("passing")
+    for second in range(2, 20):
+        world.decide(second)
+    assert len(reports(world)) == 1
+
+
 def test_a_restart_tells_nothing_twice_and_what_is_still_to_be_told() -> None:
     world = World(node("n", cpu=32), quotas=labs())
     world.decide(0)
@@ -196,8 +207,10 @@ def test_what_is_lent_is_what_is_borrowed(drawn, own, jobs) -> None:
     by_name = {one.name: figure(world, one.name) for one in reports(world)[-1].accounts}
     held = Counter(a.tenant for a in world.running.values() for _ in range(a.spec.resources.cpu_milli))
     assert {name: by_name[name].held for name in "abcd"} == {name: held[name] for name in "abcd"}
+    limits = {name: share(one).lend for name, one in zip("abcd", drawn, strict=True)}
     for name in "abcd":
         one = by_name[name]
+        assert limits[name] is None or one.lent <= limits[name]
         assert one.borrowed == max(0, one.held - one.guaranteed)
         assert one.lent <= max(0, one.guaranteed - one.held)
         assert one.held <= (one.most or 0)
