@@ -100,7 +100,7 @@ class PriceRelief:
         known = self._asked.get(event.site)
         changed = False
         if isinstance(event, ReliefRequested):
-            changed = True
+            changed = known is None or event.requested_at > known.requested_at
             if changed:
                 known = self._asked[event.site] = event
         else:
