@@ -16,6 +16,7 @@ A restart repeats some work; an hour's pause costs an hour's delay of the end, i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,7 @@ NOW = -1
 MOST_WORK_H = 96  # hours of work that are planned one by one; what comes after them is taken to cost the mean of a day
 _OVER = 0.02  # a job that still runs with less than this probability is planned no further
 _DAY_H = 24
+_ROUNDING_H = 1e-6
 _CLOSED = 1e15  # EUR; of what cannot be
 _POSSIBLE = 1e9
 
@@ -95,7 +97,7 @@ class Plans:
         # 2. What each hour of work costs after so many pauses, over (how it began, hour of work, site, pauses).
         rates = np.minimum(rates, _CLOSED)
         closed = np.where(room, rates, _CLOSED)
-        firm = np.arange(hours) < self._mean_h - np.array([[0.0], [task.turn_h]])
+        firm = np.arange(hours) < self._mean_h - _ROUNDING_H - np.array([[0.0], [task.turn_h]])
         rate = np.where(firm[:, :, None, None], _by_work(closed, hours, starts), _by_work(rates, hours, starts))
         cost = np.diff(done_h, axis=1)[:, :, None, None] * rate
         pauses = np.arange(starts)
@@ -177,4 +179,9 @@ class Plans:
 
 def _by_work(rates: Floats, hours: int, starts: int) -> Floats:
     """Rates over (hour of work, site, pauses): hour n after p pauses is the (n + p)-th full hour from now."""
-    return np.lib.stride_tricks.sliding_window_view(rates[:, 1 : hours + starts], starts, axis=1).transpose(1, 0, 2)
+    return rates.take(_slots(hours, starts), axis=1).transpose(1, 0, 2)
+
+
+@lru_cache(maxsize=4096)
+def _slots(hours: int, starts: int) -> NDArray[np.int64]:
+    return 1 + np.arange(hours)[:, None] + np.arange(starts)

@@ -54,21 +54,25 @@ class Courses:
         eur = float(self._eur[site, column]) if column < self._eur.shape[1] else inf
         return None if eur == inf else Course(eur, *self._parts(site, column + NOW))
 
+    def least(self) -> tuple[int, int, float]:
+        """Site, start and EUR of the cheapest plan; infinite: there is none."""
+        site, column = least(self._eur)
+        return site, column + NOW, float(self._eur[site, column])
+
     def forbid(self, site: int, start: int) -> None:
         """Leave this one out."""
         self._eur[site, start - NOW] = inf
 
     def best(self, bound_by: str = "", reason: PlacementReason = PlacementReason.LEAST_COST) -> Choice | None:
         """The cheapest plan; None: there is none."""
-        site, column = least(self._eur)
-        total = float(self._eur[site, column])
+        site, start, total = self.least()
         if total == inf:
             return None
-        work, (stretches, then) = self._work, self._parts(site, column + NOW)
+        work, (stretches, then) = self._work, self._parts(site, start)
         chosen = self._costing.choice(work.job, work.spec, work.kind, site, stretches, reason, bound_by, then)
-        self._eur[site, column] = inf
+        self.forbid(site, start)
         alternative = self._costing.second(work, self._eur)
-        self._eur[site, column] = total
+        self._eur[site, start - NOW] = total
         return replace(chosen, alternative=alternative, total_eur=total)
 
     def _parts(self, site: int, start: int) -> tuple[tuple[Stretch, ...], Then]:

@@ -12,11 +12,12 @@ no step makes it dearer (Aarts and Lenstra, "Local Search in Combinatorial Optim
 from __future__ import annotations
 
 from collections import deque
+from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 from services.cmo.core.interruption import NOW
 from services.cmo.core.ledger import SLOT_S
-from services.cmo.core.pausing import Course
 from services.cmo.model import Choice
 from solyx.events import PlacementReason, WithdrawalReason
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from services.cmo.core.expected import ExpectedUse
     from services.cmo.core.jobs import Job
-    from services.cmo.core.ledger import Ledger
+    from services.cmo.core.ledger import Commitment, Ledger
     from services.cmo.core.outlook import Outlook
     from services.cmo.core.placing import Placer
     from services.cmo.core.sites import Site, Sites
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from solyx.events import JobSpec
 
 _SAME_START_S = 60.0
+_SAME_START = timedelta(seconds=_SAME_START_S)
 _NEWS_H = 3  # a forecast is news for what waits when this many hours have gone by
 
 
@@ -102,21 +104,34 @@ class Replanner:
         self._ledger.release(job.job_id)
         courses = self._placer.courses(job, spec, now, done_s=job.kept_s)
         if courses is None:
-            keep = Course(self._placer.cost_of(job, spec, site.index, known.stretches, now), known.stretches, ())
-            choice = self._placer.choose(job, spec, now)
-        else:
-            keep = courses.at(site.index, int(start_s // SLOT_S) - int(now_s // SLOT_S) - 1)
-            choice = courses.best()
-        if isinstance(choice, Choice) and not choice.queued and choice.reason is not PlacementReason.NO_FORECAST:
-            same = choice.site == site.name
-            if same and abs(choice.start_at.timestamp() - start_s) < _SAME_START_S:
-                keep = Course(choice.total_eur, choice.stretches, choice.then)
-            elif keep is None or self._pays(choice.total_eur, keep.total_eur):
-                return (WithdrawalReason.SUSPENSION if same else WithdrawalReason.MIGRATION), choice
+            return self._of_whole(job, spec, site, known, now)
+        start = int(start_s // SLOT_S) - int(now_s // SLOT_S) - 1
+        keep = courses.at(site.index, start)
+        there, then, least_eur = courses.least()
+        better = (there, then) != (site.index, max(start, NOW)) and least_eur < inf
+        choice = courses.best() if better and (keep is None or self._pays(least_eur, keep.total_eur)) else None
+        if choice is not None:
+            return _withdrawal(choice, site), choice
         if keep is None:
             self._use.restore(job, spec, known, now_s)
         else:
             self._use.commit(job, spec, site, keep.stretches, now_s, keep.then)
+        return None
+
+    def _of_whole(
+        self, job: Job, spec: JobSpec, site: Site, known: Commitment, now: datetime
+    ) -> tuple[WithdrawalReason, Choice] | None:
+        """Of one that runs in one piece; its hours are given back already."""
+        keep_eur = self._placer.cost_of(job, spec, site.index, known.stretches, now)
+        choice = self._placer.choose(job, spec, now)
+        if isinstance(choice, Choice) and not choice.queued and choice.reason is not PlacementReason.NO_FORECAST:
+            stays = choice.site == site.name and abs(choice.start_at - (job.start_at or now)) < _SAME_START
+            if not stays and self._pays(choice.total_eur, keep_eur):
+                return _withdrawal(choice, site), choice
+            if stays:
+                self._use.commit(job, spec, site, choice.stretches, now.timestamp())
+                return None
+        self._use.restore(job, spec, known, now.timestamp())
         return None
 
     def _of_run(self, job: Job, spec: JobSpec, site: Site, now: datetime) -> tuple[WithdrawalReason, Choice] | None:
@@ -134,12 +149,15 @@ class Replanner:
             self._use.commit(job, spec, site, ((now_s, self._placer.left_s(job, spec, done_s)),), now_s)
             return None
         courses.forbid(site.index, NOW)
-        choice = courses.best()
-        if choice is not None and self._pays(choice.total_eur, keep.total_eur):
-            same = choice.site == site.name
-            return (WithdrawalReason.SUSPENSION if same else WithdrawalReason.MIGRATION), choice
+        choice = courses.best() if self._pays(courses.least()[2], keep.total_eur) else None
+        if choice is not None:
+            return _withdrawal(choice, site), choice
         self._use.commit(job, spec, site, keep.stretches, now_s, keep.then)
         return None
 
     def _pays(self, new_eur: float, old_eur: float) -> bool:
         return old_eur - new_eur > max(self._policy.worth_eur, self._policy.worth_share * abs(old_eur))
+
+
+def _withdrawal(choice: Choice, site: Site) -> WithdrawalReason:
+    return WithdrawalReason.SUSPENSION if choice.site == site.name else WithdrawalReason.MIGRATION

@@ -50,7 +50,7 @@ def every_plan(made, rates, room, leaving):
             for n, (site, hour) in enumerate(zip(sites, hours, strict=True)):
                 left = np.maximum(made.ahead.left_s / HOUR_S - n, 0.0)
                 alive = float((left > 0) @ made.ahead.share)
-                if n < ceil(mean_h) and not room[site][hour] and not (n == hour == 0 and site == made.running):
+                if n < ceil(mean_h - 1e-6) and not room[site][hour] and not (n == hour == 0 and site == made.running):
                     eur = inf
                 eur += float(np.minimum(left, 1.0) @ made.ahead.share) * rates[site][hour]
                 again = made.begun and not (hour == 0 and site == made.running) if n == 0 else False
