@@ -311,6 +311,13 @@ class Accounts:
                     asked[request.kind, request.models[0]] += amount
         return (*_of_all_pods(demand), *(asked[device] for device in self._devices))
 
+    def devices(self, account: Account, amounts: Amounts) -> tuple[int, ...]:
+        """As what the devices of a job count: the models that it names, else the kinds, else all; of what its tree governs."""
+        first = len(RESOURCES)
+        asked = [resource for resource in account.tree.governed if resource >= first and amounts[resource]]
+        models = [resource for resource in asked if self._devices[resource - first][1]]
+        return tuple(models or asked or (first - 1,))
+
     def models(self, account: Account, kind: str) -> tuple[str, ...]:
         """The models of a kind of which the account has no more than its quotas let it."""
         first = len(RESOURCES)

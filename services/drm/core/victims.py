@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from services.drm.model import IMMINENT
+from services.drm.quotas import RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -149,10 +150,17 @@ class Search:
         governed, amounts = self._account.tree.governed, self._head.amounts
         gone = self._stop_all(order, reclaim=True)
         short = self._quota and [r for r in governed if amounts[r] and amounts[r] > self._use.room(self._account, r)]
-        lacking = short or self._room.lacks(self._head.demand)
+        lacking = short or self._lacking_on_nodes()
         for holding in gone:
             self._change(holding, 1)
         return tuple(r for r in lacking if r in governed) or (governed if lacking else ())
+
+    def _lacking_on_nodes(self) -> tuple[int, ...]:
+        devices = len(RESOURCES) - 1
+        lacking = self._room.lacks(self._head.demand)
+        if devices not in lacking:
+            return lacking
+        return (*(r for r in lacking if r != devices), *self._accounts.devices(self._account, self._head.amounts))
 
     def _stop_all(self, order: Sequence[Holding], *, reclaim: bool) -> list[Holding]:
         gone: list[Holding] = []

@@ -158,6 +158,18 @@ def test_only_the_model_that_is_missing_is_returned() -> None:
     assert set(allocations(world.decide(2))) == {"own"}
 
 
+def test_a_guaranteed_model_that_the_nodes_lack_is_not_taken_from_who_borrows_another() -> None:
+    spare = {A: 4000, H: 4000}  # of the cohort: the quotas would let everybody start
+    quotas = Quotas(cohorts={"labs": Cohort(devices_milli=spare, tenants={"lab": of(2000), "other": of(2000)})})
+    world = site(2, 2, quotas=quotas)
+    theirs = [*(placed(f"a-{n}", one("A100", preemptible=True), tenant="other") for n in range(2))]
+    world.tell(*theirs, placed("h", one("H100", preemptible=True), tenant="other"))
+    world.decide(0)
+    assert got(world) == {"gpu": 3000, A: 2000, H: 1000}
+    world.tell(placed("own", one("A100", preemptible=True)))
+    assert releases(world.decide(1)) == []
+
+
 def test_a_share_of_a_scarce_model_is_a_dominant_share() -> None:
     """Both hold one GPU of five, but the one that holds the only H100 has all of that."""
     quotas = Quotas(cohorts={"all": Cohort(devices_milli={A: 4000, H: 1000}, tenants={"h": Quota(), "a": Quota()})})
