@@ -35,8 +35,6 @@ def test_a_cover_costs_no_more_than_any_other(data, things, count):
     assert found in enough
     least = min(sum(costs[index] for index in one) for one in enough)
     assert math.isclose(sum(costs[index] for index in found), least, abs_tol=1e-9)
-    assert cheapest_cover(needs, offers, costs, least + 1e-6) is not None
-    assert cheapest_cover(needs, offers, costs, least - 1e-6) is None
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.floats(0.01, 10)), min_size=9, max_size=120), st.floats(0.1, 1.0))

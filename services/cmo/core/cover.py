@@ -27,15 +27,15 @@ NODES = 512
 _LEAST_GAIN = 1e-12  # below this a difference of costs is rounding
 
 
-def cheapest_cover(needs: Ints, offers: Ints, costs: Floats, below: float = inf) -> tuple[int, ...] | None:
-    """Whose offers, over (member, thing), add up to the needs at the least cost; None: nobody's do, or not for less than ``below``.
+def cheapest_cover(needs: Ints, offers: Ints, costs: Floats) -> tuple[int, ...] | None:
+    """Whose offers, over (member, thing), add up to the needs at the least cost; None: not even all of them do.
 
     ``costs`` are positive, so nobody is in it who can be spared.
     """
     missing = needs > 0
     needs, offers = needs[missing], np.minimum(offers[:, missing], needs[missing])
     if not needs.size:
-        return () if below > 0.0 else None
+        return ()
     if not (offers.sum(axis=0) >= needs).all():
         return None
     with np.errstate(divide="ignore"):
@@ -45,10 +45,8 @@ def cheapest_cover(needs: Ints, offers: Ints, costs: Floats, below: float = inf)
     by_cost = order[np.argsort(costs[order], kind="stable")]
     walks = [_walk(needs, offers, costs, walk) for walk in (order, by_cost)]
     least, best = min((float(costs[walk].sum()), walk) for walk in walks)
-    better = _search(needs, offers[order], costs[order], min(least, below))
-    if better is not None:
-        return tuple(sorted(int(order[index]) for index in better))
-    return tuple(sorted(best)) if least < below else None
+    better = _search(needs, offers[order], costs[order], least)
+    return tuple(sorted(best if better is None else (int(order[index]) for index in better)))
 
 
 def _walk(needs: Ints, offers: Ints, costs: Floats, order: Ints) -> list[int]:

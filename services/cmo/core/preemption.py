@@ -7,7 +7,8 @@ what they lose (``yielding.py``) and what the job costs there; take the site and
 2. of these, in which the fewest miss a limit of their own,
 3. of these, which costs the least.
 
-Equal to it, the priority is found first, from what all up to each would give; then each site's cheapest set (``cover.py``).
+Equal to it, the priority is found first, from what all up to each would give; then each site's cheapest set (``cover.py``). The ledger knows
+sums, not nodes: of sites where that is equal, those go first in which enough pods of the job fit in the places of single victims.
 
 The CMO knows neither quotas nor nodes. So it takes back only what has not started; who runs is **named** in the placement, and the DRM
 of that site stops them if its rules allow it. Whoever is stopped comes back as after any preemption, with its progress; the room
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from services.cmo.core.cover import cheapest_cover
-from services.cmo.core.ledger import Demand, Room
-from services.cmo.core.yielding import Yields
+from services.cmo.core.ledger import SLOT_S, Demand, Room
+from services.cmo.core.yielding import Yields, pods_in_place_of
 from services.cmo.model import Choice
 from solyx.events import Victim, WithdrawalReason
 
@@ -62,6 +63,8 @@ class Offer:
     lacks: Ints  # × 3600, over pairs of hour and resource
     yields: list[Yield]
     held: Ints  # over (yield, pair)
+    pods: Ints  # of the job, that surely fit where each of them ran, by yield
+    lacks_pods: int  # how many have to; 0 where nodes make no difference
     priority: float  # the lowest up to which all together are enough; below any if nobody is needed
 
 
@@ -93,11 +96,11 @@ class Preemption:
         lowest = [offer for offer in offers if offer.priority == priority]
         there = [self._placer.instead_at(offer.site.index, choice, job, spec, now) for offer in lowest]
         best: Plan | None = None
-        least_eur = inf
+        least = (True, inf)
         for own_eur, index in sorted((_own_eur(one), index) for index, one in enumerate(there)):
-            found = _cheapest_set(lowest[index], choice, now, least_eur - own_eur)
-            if found is not None:
-                least_eur, best = own_eur + found[0], _plan_of(there[index], found[1])
+            unsure, loss_eur, yields = _cheapest_set(lowest[index], length_s, now)
+            if best is None or (unsure, own_eur + loss_eur) < least:
+                least, best = (unsure, own_eur + loss_eur), _plan_of(there[index], yields)
         return best
 
     def is_possible_elsewhere(self, job: Job, spec: JobSpec, jobs: dict[str, Job], now: datetime) -> bool:
@@ -135,13 +138,16 @@ class Preemption:
         may.sort(key=lambda index: bystanders.yields[index].spec.priority)
         yields = [bystanders.yields[index] for index in may]
         if (lacks <= 0).all():
-            return Offer(site, lacks, [], held[:0], -inf)
+            return Offer(site, lacks, [], held[:0], lacks[:0], 0, -inf)
         enough = (np.cumsum(held[may], axis=0) >= lacks).all(axis=1)
         if not enough.any():
             return None
         priority = yields[int(enough.argmax())].spec.priority
-        count = sum(one.spec.priority <= priority for one in yields)
-        return Offer(site, lacks, yields[:count], held[may[:count]], priority)
+        yields = [one for one in yields if one.spec.priority <= priority]
+        full_now = bool((lacks[slots == int(now_s // SLOT_S)] > 0).any())
+        several = full_now and sum(site.ready.values()) > 1
+        pods = np.array([0 if one.planned else pods_in_place_of(one.spec, spec) for one in yields], np.int64)
+        return Offer(site, lacks, yields, held[may[: len(yields)]], pods, spec.parallelism if several else 0, priority)
 
     # Who is to be stopped ---------------------------------------------------------------------------------------------
 
@@ -192,16 +198,23 @@ def _own_eur(choice: Choice) -> float:
     return choice.total_eur if choice.total_eur < inf else 0.0
 
 
-def _cheapest_set(offer: Offer, choice: Choice, now: datetime, below_eur: float) -> tuple[float, list[Yield]] | None:
-    """What it costs, and whose it is; None: not less than ``below_eur``."""
-    length_s = choice.stretches[0][1]
-    losses = [
-        one.loss_eur(length_s) + (_MISS_EUR if one.misses(now.timestamp(), length_s) else 0.0) for one in offer.yields
-    ]
-    chosen = cheapest_cover(offer.lacks, offer.held, np.array(losses), below_eur)
-    return (
-        None if chosen is None else (sum(losses[index] for index in chosen), [offer.yields[index] for index in chosen])
+def _cheapest_set(offer: Offer, length_s: float, now: datetime) -> tuple[bool, float, list[Yield]]:
+    """Whether it may be in vain, what it costs, and whose it is.
+
+    The ledger's sums do not know nodes: many small ones may give enough, and no node of it to the job. Sure is a set with enough of those
+    in whose own place pods of the job fit. Both sets are given where they differ: the DRM, which knows, takes no more than it needs.
+    """
+    losses = np.array(
+        [one.loss_eur(length_s) + (_MISS_EUR if one.misses(now.timestamp(), length_s) else 0.0) for one in offer.yields]
     )
+    cheapest = cheapest_cover(offer.lacks, offer.held, losses) or ()
+    if not offer.lacks_pods:
+        return False, float(losses[list(cheapest)].sum()), [offer.yields[index] for index in cheapest]
+    needs, held = np.append(offer.lacks, offer.lacks_pods), np.column_stack((offer.held, offer.pods))
+    sure = cheapest_cover(needs, held, losses)
+    chosen = cheapest if sure is None else sure
+    named = sorted({*cheapest, *chosen})
+    return sure is None, float(losses[list(chosen)].sum()), [offer.yields[index] for index in named]
 
 
 def _plan_of(choice: Choice, yields: list[Yield]) -> Plan:

@@ -15,6 +15,7 @@ period, and where no other site has room now, until the job that it makes room f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from math import ceil, inf
 from typing import TYPE_CHECKING, TypeAlias
@@ -24,6 +25,8 @@ import numpy as np
 from services.cmo.core.kinds import Kinds
 from services.cmo.core.ledger import SLOT_S, Room
 from services.cmo.core.limits import limit_of
+from services.cmo.core.sites import Shape
+from solyx.events import DeviceGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,12 +41,13 @@ if TYPE_CHECKING:
     from services.cmo.core.placing import Placer
     from services.cmo.core.sites import Site, Sites
     from services.cmo.model import Policy
-    from solyx.events import JobSpec
+    from solyx.events import JobSpec, Resources
 
     Ints: TypeAlias = NDArray[np.int64]
 
 MOST = 256
 """Live placements of a site that are looked at, those of the lowest priority first."""
+WHOLE = 1000  # a device that is not shared, in thousandths
 _STARTING_S = 60.0  # what should have started less long ago than this may be about to
 _LEAST_EUR = 1e-9  # nobody makes room for nothing: of sets that cost the same the smaller is taken
 
@@ -189,3 +193,18 @@ class Yields:
             eur = float(kind.movement_eur[room].min()) if room.any() else 0.0
             known = self._elsewhere[key] = bool(room.any()), eur
         return known
+
+
+def pods_in_place_of(victim: JobSpec, spec: JobSpec) -> int:
+    """How many pods of a job fit where those of the victim run, each in the place of one, on whatever nodes these are."""
+    return victim.parallelism * _pods_in(victim.resources, spec.resources)
+
+
+@lru_cache(maxsize=4096)
+def _pods_in(freed: Resources, asked: Resources) -> int:
+    groups = tuple(
+        DeviceGroup(kind=device.kind, model=device.models[0] if len(device.models) == 1 else "", count=device.count)
+        for device in freed.devices
+        if device.share_milli == WHOLE  # what is left of a shared device is not known
+    )
+    return Shape(freed.cpu_milli, freed.memory_bytes, groups).pods(asked)

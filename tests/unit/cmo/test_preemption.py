@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.cmo.core.yielding import pods_in_place_of
 from solyx.events import PlacementReason, Victim, WithdrawalReason, WorkloadReason
 from tests.unit.cmo.cmo_builders import (
     at,
@@ -11,11 +12,13 @@ from tests.unit.cmo.cmo_builders import (
     cap,
     core,
     flat,
+    node,
     only,
     placements,
     report,
     running,
     series,
+    site,
     submitted,
     withdrawals,
 )
@@ -142,6 +145,78 @@ def test_what_queues_at_a_site_makes_room_by_itself():
     head = head_of(cmo)
     assert (head.site, head.victims) == ("b", ())
     assert head.bound_by.endswith("waits in the site's queue")
+
+
+# ------------------------------------------------------------------------------------------------------------- on nodes
+
+
+def two_nodes(*lives, names=("a", "b")):
+    """The same with two nodes of eight cores at each site; the CMO does not know who runs on which."""
+    events = [event for job, name, hours in lives for event in running(job, name, hours)]
+    known = [event for name in names for event in flat(name) if event.TOPIC != "sites"]
+    cmo = core(*(site(name, node("1"), node("2")) for name in names), *known, *events)
+    assert placements(cmo.decide(at(NOW))) == []
+    return cmo
+
+
+FIXED = {"preemptible": False, "priority": 9}
+
+
+def test_one_in_whose_place_the_job_surely_fits_is_preferred_to_small_ones_that_may_be_on_different_nodes():
+    lives = [
+        *((low(f"x{number}", cores=4), "a", 0.0) for number in range(2)),
+        (low("fixed-a", **FIXED), "a", 0.0),
+        (low("y", suspendable=False), "b", NOW - 1),
+        (low("fixed-b", **FIXED), "b", 0.0),
+    ]
+    placed = head_of(two_nodes(*lives))
+    assert (placed.site, named(placed)) == ("b", {"y"})
+
+
+def test_the_small_ones_are_named_too_for_they_cost_less_if_they_are_on_one_node():
+    lives = [
+        *((low(f"x{number}", cores=4), "a", 0.0) for number in range(2)),
+        (low("y", suspendable=False), "a", NOW - 1),
+        *((low(f"fixed-{number}", **FIXED), "b", 0.0) for number in range(2)),
+    ]
+    placed = head_of(two_nodes(*lives))
+    assert (placed.site, named(placed)) == ("a", {"x0", "x1", "y"})
+
+
+def test_where_only_small_ones_may_make_room_they_are_named():
+    lives = [
+        *((low(f"x{number}", cores=4), "a", 0.0) for number in range(2)),
+        (low("fixed-a", **FIXED), "a", 0.0),
+        *((low(f"fixed-{number}", **FIXED), "b", 0.0) for number in range(2)),
+    ]
+    assert named(head_of(two_nodes(*lives))) == {"x0", "x1"}
+
+
+@pytest.mark.parametrize(
+    ("victim", "job", "pods"),
+    [
+        ({"cores": 8}, {"cores": 3}, 2),
+        ({"cores": 8, "pods": 3}, {"cores": 8}, 3),
+        ({"cores": 8, "memory_gib": 4}, {"cores": 1, "memory_gib": 3}, 1),
+        ({"cores": 2, "pods": 9}, {"cores": 3}, 0),
+        ({"cores": 2, "gpus": 4, "models": ("V100",)}, {"gpus": 2, "models": ("V100", "T4")}, 2),
+        ({"cores": 2, "gpus": 4}, {"gpus": 2, "models": ("V100",)}, 0),
+        ({"cores": 2, "gpus": 4}, {"gpus": 2}, 2),
+        ({"gpus": 1, "share": 500}, {"gpus": 1, "share": 500}, 0),
+    ],
+    ids=[
+        "several in one",
+        "one in each of a gang's",
+        "by the scarcest",
+        "never across nodes",
+        "models that are allowed",
+        "unknown models are not counted on",
+        "any model will do",
+        "shared devices are not counted on",
+    ],
+)
+def test_how_many_pods_fit_in_the_place_of_a_victim(victim, job, pods):
+    assert pods_in_place_of(submitted("v", **victim).spec, submitted("j", **job).spec) == pods
 
 
 # ------------------------------------------------------------------------------------------------- what becomes of them
