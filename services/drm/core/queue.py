@@ -170,7 +170,7 @@ class Queue:
         self.version = 0
         self._accounts = accounts
         self._inventory: Inventory | None = None
-        self._fits: dict[Demand, Fit] = {}
+        self._known: dict[Demand, Variant] = {}
         self.length = 0  # waiting for admission; those before their start time are not counted
         self._serial = 0
         self._starts: list[tuple[float, int, Waiting]] = []
@@ -216,7 +216,10 @@ class Queue:
         return tuple(self._variant(demand) for demand in demands)
 
     def _variant(self, demand: Demand) -> Variant:
-        return Variant(demand, self._accounts.amounts(demand), self._fits.setdefault(demand, Fit()))
+        known = self._known.get(demand)
+        if known is None:
+            known = self._known[demand] = Variant(demand, self._accounts.amounts(demand), Fit())
+        return known
 
     def is_due(self, now_s: float) -> bool:
         """Whether somebody's start time has come."""
@@ -241,8 +244,8 @@ class Queue:
         empty = [key for key, lane in self._lanes.items() if not lane.alive]
         for key in empty:
             del self._lanes[key]
-        if len(self._fits) > 2 * len(self._lanes) + 64:
-            self._fits = {variant.demand: variant.fit for lane in self._lanes.values() for variant in lane.variants}
+        if len(self._known) > 2 * len(self._lanes) + 64:
+            self._known = {variant.demand: variant for lane in self._lanes.values() for variant in lane.variants}
         for lane in self._lanes.values():
             lane.tidy()
         return self._lanes.values()
@@ -301,12 +304,12 @@ class Turns:
         while line.within:
             _, position, lane = line.within[0]
             if not lane.borrows(self._accounts):
-                return turn_of(self._accounts, lane.entries[position][1])
+                return _turn(self._accounts, lane.entries[position][1], borrows=False)
             heapq.heappush(line.borrowing, heapq.heappop(line.within))
         if not line.borrowing:
             return None
         _, position, lane = line.borrowing[0]
-        return turn_of(self._accounts, lane.entries[position][1])
+        return _turn(self._accounts, lane.entries[position][1], borrows=True)
 
 
 class _Line:
@@ -322,6 +325,10 @@ class _Line:
 
 def turn_of(accounts: Accounts, waiting: Waiting) -> Turn:
     """When it is this job's turn, as things are; the lowest is first."""
-    priority, submitted_s, job_id, serial = waiting.order
     assert waiting.lane is not None
-    return waiting.lane.borrows(accounts), priority, accounts.share(waiting.account), submitted_s, job_id, serial
+    return _turn(accounts, waiting, borrows=waiting.lane.borrows(accounts))
+
+
+def _turn(accounts: Accounts, waiting: Waiting, *, borrows: bool) -> Turn:
+    priority, submitted_s, job_id, serial = waiting.order
+    return borrows, priority, accounts.share(waiting.account), submitted_s, job_id, serial
