@@ -152,7 +152,7 @@ class PriceRelief:
             if isinstance(choice, Choice) and not choice.queued and choice.start_at < job.start_at - _SOONER:
                 take_back(job, job.spec, choice, detail=asked.detail)
             elif known is not None:
-                self._use.commit(job, job.spec, site, known.stretches, now.timestamp())
+                self._use.restore(job, job.spec, known, now.timestamp())
 
     def _answer(
         self, asked: ReliefRequested, site: Site, jobs: dict[str, Job], now: datetime, take_back: TakeBack
