@@ -7,10 +7,10 @@ records that an event or a timer has touched are looked at, and placements are m
 from __future__ import annotations
 
 from dataclasses import replace
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from services.cmo.core.accounts import Accounts, beyond
+from services.cmo.core.backlog import Backlog
 from services.cmo.core.budgets import Over
 from services.cmo.core.caps import GridCaps
 from services.cmo.core.decisions import deferral_of, outcome_of, placement_of, withdrawal_of
@@ -55,12 +55,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from services.cmo.core.answers import Answer
+    from services.cmo.core.backlog import Turn
     from services.cmo.core.proximity import TakeBack
     from solyx.events import Event, JobSpec
     from solyx.events.placement import JobOutcome
-
-# Whether it goes after others because of a soft budget, then highest priority first, then the oldest; the job.
-Turn: TypeAlias = tuple[bool, int, float, str]
 
 
 class CmoCore:
@@ -79,16 +77,12 @@ class CmoCore:
         self._relief = Relief(self._policy, self._sites, self._ledger, self._placer, self._use)
         self._price_relief = PriceRelief(self._policy, self._sites, self._ledger, self._placer, self._use)
         self._grid = GridCaps(self._sites)
+        self._backlog = Backlog(self._policy, self._sites)
         self._jobs: dict[str, Job] = {}
         self._finished: set[str] = set()
         # What the next decision has to look at.
         self._touched: dict[str, None] = {}  # in order of touching
-        self._queue: list[Turn] = []
-        self._waiting: dict[str, None] = {}  # no site can take them now
         self._inventory_changed = False
-        self._seen_generation = 0
-        self._settled_at_s: float | None = None
-        self._sites_seen = 0
         self._now: datetime | None = None
 
     # Fold ------------------------------------------------------------------------------------------------------------
@@ -145,7 +139,7 @@ class CmoCore:
         self._finished.add(job_id)
         self._jobs.pop(job_id, None)
         self._touched.pop(job_id, None)
-        self._waiting.pop(job_id, None)
+        self._backlog.forget(job_id)
         self._use.let_go(job_id)
         self._use.end(job_id)
 
@@ -176,7 +170,8 @@ class CmoCore:
             if job is not None and job.spec is not None and job.revision == revision:
                 self._wake(due, job, job.spec, now, decisions)
         # 4. Jobs that no site could take, once the inventory is another or has settled; jobs for which a budget has room again.
-        self._reconsider(now_s)
+        for job_id in self._backlog.stirred(now_s):
+            self._enqueue(self._jobs[job_id])
         for job_id in self._accounts.budgets.freed(now):
             self._enqueue(self._jobs[job_id])
         # 5. Work that makes room for the grid or leaves for a price, and what comes back afterwards.
@@ -223,22 +218,10 @@ class CmoCore:
         caps = self._grid.caps(self._price_relief.closed(now_s), now_s)
         self._ledger.set_sites(self._sites.all, caps, now_s)
         self._outlook.set_full_w({site.name: site.full_w for site in self._sites.all})
-        if len(self._sites.all) > self._sites_seen:
-            self._sites_seen = len(self._sites.all)
-            self._settled_at_s = now_s + self._policy.settle_s
+        self._backlog.note_sites(now_s)
         for site in self._sites.all:
             if site.lost:
                 self._touched.update(dict.fromkeys(self._use.at_site(site.name)))
-
-    def _reconsider(self, now_s: float) -> None:
-        settled = self._settled_at_s is not None and now_s >= self._settled_at_s
-        if settled or self._sites.changes != self._seen_generation:
-            if settled:
-                self._settled_at_s = None
-            self._seen_generation = self._sites.changes
-            waiting, self._waiting = self._waiting, {}
-            for job_id in waiting:
-                self._enqueue(self._jobs[job_id])
 
     # One job ---------------------------------------------------------------------------------------------------------
 
@@ -316,7 +299,7 @@ class CmoCore:
     def _wake(self, due: Due, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
         match due:
             case Due.REVIEW:
-                if job.job_id in self._waiting or self._accounts.budgets.waits(job.job_id):
+                if self._backlog.waits(job.job_id) or self._accounts.budgets.waits(job.job_id):
                     self._enqueue(job)
             case Due.USE:
                 if job.live:
@@ -341,32 +324,20 @@ class CmoCore:
 
     def _enqueue(self, job: Job, *, late: bool = False) -> None:
         """``late``: after all others, because its tenant is beyond a soft budget."""
-        if job.queued or job.spec is None or job.submitted_at is None:
-            return
-        job.queued = True
-        self._waiting.pop(job.job_id, None)
-        self._accounts.budgets.leave(job.job_id)
-        heappush(self._queue, (late, -job.spec.priority, job.submitted_at.timestamp(), job.job_id))
+        if self._backlog.put(job, late=late):
+            self._accounts.budgets.leave(job.job_id)
 
     def _place_batch(self, now: datetime, decisions: list[Event]) -> None:
-        looked_at = 0
-        while self._queue and looked_at < self._policy.batch_jobs:
-            turn = heappop(self._queue)
-            job = self._jobs.get(turn[-1])
-            if job is None or job.spec is None:
-                continue
-            job.queued = False
-            if job.live:
-                continue
+        for turn, job in self._backlog.take(self._jobs):
+            assert job.spec is not None
             self._use.let_go(job.job_id)
-            looked_at += 1
             verdict = self._proximity.wait(job, self._placer.choose(job, job.spec, now))
             if isinstance(verdict, Choice):
                 verdict = self._within_budget(job, job.spec, verdict, turn, now)
             if isinstance(verdict, Choice):
                 self._place(job, job.spec, verdict, now, decisions)
             elif isinstance(verdict, Refuse) and (
-                self._settled_at_s is None or verdict.reason is FinishReason.DEADLINE_PASSED
+                not self._backlog.settling or verdict.reason is FinishReason.DEADLINE_PASSED
             ):
                 self._finish(job, "failed", verdict.reason, verdict.message, now, decisions)
             elif verdict is not None:
@@ -388,13 +359,13 @@ class CmoCore:
     def _wait(self, job: Job, spec: JobSpec, why: Wait | Refuse, now: datetime, decisions: list[Event]) -> None:
         """Until the inventory changes or settles, the budget has room, or the deadline can no longer be met."""
         if not self._accounts.budgets.waits(job.job_id):
-            self._waiting[job.job_id] = None
+            self._backlog.wait(job.job_id)
         # Once; and what goes on is not refused for its deadline: it would be looked at in every decision from then on.
         if spec.deadline is not None and not job.moving and job.reviewed != job.revision:
             job.reviewed = job.revision
             latest_s = spec.deadline.timestamp() - spec.duration_estimate_s
             self._timers.set(latest_s + 1.0, Due.REVIEW, job.job_id, job.revision)
-        if isinstance(why, Wait) and self._settled_at_s is None:
+        if isinstance(why, Wait) and not self._backlog.settling:
             deferral = deferral_of(job, spec, why, self._accounts.runs(job, spec), now)
             if deferral is not None:
                 job.merge(deferral)
