@@ -39,7 +39,7 @@ _OVER = 0.02  # a job that still runs with less than this probability is planned
 _DAY_H = 24
 _ROUNDING_H = 1e-6
 _CLOSED = 1e15  # EUR; of what cannot be
-_POSSIBLE = 1e9
+_POSSIBLE = 1e9  # EUR; above it there is something in it that cannot be
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,22 +106,14 @@ class Plans:
         self._restart *= (alive * task.restart_h)[:, :, None, None]
         self._restart += tardy
         leaving = alive[:, :, None, None] * leaving_eur[:, None]
-        # 3. Backwards over the hours of work.
+        self._run, self._tardy = cost, tardy
+        self._again = np.empty_like(cost)
+        # 3. What lies ahead after the last of these hours, and from there backwards.
         last = rates[:, max(0, hours + starts - _DAY_H) : hours + starts].mean(axis=1)
         ahead_eur = np.empty((2, len(rates), starts))
         ahead_eur[:] = ((self._mean_h - done_h[:, -1])[:, None] * last)[:, :, None]
         ahead_eur[0, :, pauses > task.slack_h - task.turn_h] = _CLOSED
-        self._run = cost
-        self._again = np.empty_like(cost)
-        self._tardy = tardy
-        for hour in range(hours - 1, -1, -1):
-            run, again = self._run[:, hour], self._again[:, hour]
-            run += ahead_eur
-            restart = run + self._restart[:, hour]
-            np.minimum(restart, restart.min(axis=1, keepdims=True) + leaving[:, hour], out=again)
-            ahead_eur = np.minimum.accumulate(again[:, :, ::-1], axis=2)[:, :, ::-1]
-            ahead_eur -= tardy[:, hour]
-            np.minimum(ahead_eur, run, out=ahead_eur)
+        ahead_eur = self._backwards(ahead_eur, leaving)
         # 4. The first start.
         first = self._run[0, 0] + (self._restart[0, 0] if task.begun else tardy[0, 0])
         later = first + task.delay_eur_per_h * task.turn_h
@@ -132,6 +124,18 @@ class Plans:
             lost_h[task.running], rate_now[task.running] = 0.0, rates[task.running, 0]
         now = done_h[1, 0] * rate_now + lost_h * (np.maximum(rate_now, 0.0) + task.delay_eur_per_h) + ahead_eur[1, :, 0]
         self.now_eur = np.where(now < _POSSIBLE, now, np.inf)
+
+    def _backwards(self, ahead_eur: Floats, leaving: Floats) -> Floats:
+        """What lies ahead of a job that runs, over (how it began, site, pauses), from the last hour of work to the first."""
+        for hour in range(self._hours - 1, -1, -1):
+            run, again = self._run[:, hour], self._again[:, hour]
+            run += ahead_eur
+            restart = run + self._restart[:, hour]
+            np.minimum(restart, restart.min(axis=1, keepdims=True) + leaving[:, hour], out=again)
+            ahead_eur = np.minimum.accumulate(again[:, :, ::-1], axis=2)[:, :, ::-1]
+            ahead_eur -= self._tardy[:, hour]
+            np.minimum(ahead_eur, run, out=ahead_eur)
+        return ahead_eur
 
     def cost(self, site: int, start: int) -> float:
         """EUR of the best plan with this site and start; infinite if there is none."""
