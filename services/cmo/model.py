@@ -19,7 +19,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What the core weighs and how patient it is. All spans are in scenario time."""
 
     carbon_eur_per_t: float = 100.0  # EUR per t CO2eq
-    delay_eur_per_job_h: float = 0.00001  # EUR for each hour that a job's start lies after its submission
+    delay_eur_per_job_h: float = 0.00003  # EUR for each hour that a job's start lies after its submission
     horizon_h: int = 72  # starts are considered this far ahead
     batch_jobs: int = 1500  # placements in one decision, so that a transaction stays short
     max_attempts: int = 3  # failures, other than lost nodes, that a job survives less one

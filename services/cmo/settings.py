@@ -20,7 +20,7 @@ class CmoSettings(Settings, frozen=True, kw_only=True):
     """The shared settings and what the CMO weighs. Fields in ``wall_s`` are seconds of the world, whatever a replay's speed."""
 
     carbon_eur_per_t: NonNegative = 100.0
-    delay_eur_per_job_h: NonNegative = 0.00001
+    delay_eur_per_job_h: NonNegative = 0.00003
     restart_s: NonNegative = 60.0
     horizon_h: Hours = 72
     max_attempts: Attempts = 3

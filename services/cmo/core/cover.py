@@ -46,20 +46,26 @@ def cheapest_cover(needs: Ints, offers: Ints, costs: Floats) -> tuple[int, ...] 
     walks = [_walk(needs, offers, costs, walk) for walk in (order, by_cost)]
     least, best = min((float(costs[walk].sum()), walk) for walk in walks)
     better = _search(needs, offers[order], costs[order], least)
-    return tuple(sorted(best if better is None else (int(order[index]) for index in better)))
+    taken = best if better is None else [int(order[index]) for index in better]
+    # A search that was broken off may have found a set that costs less and of which somebody can still be spared.
+    return tuple(sorted(_spare(needs, offers, costs, taken)))
 
 
 def _walk(needs: Ints, offers: Ints, costs: Floats, order: Ints) -> list[int]:
     """The shortest beginning that is enough, less whoever can be spared, the dearest first."""
     given = np.cumsum(offers[order], axis=0)
     enough = int((given >= needs).all(axis=1).argmax())
-    taken = [int(index) for index in order[: enough + 1]]
-    total: Ints = given[enough]
+    return _spare(needs, offers, costs, [int(index) for index in order[: enough + 1]])
+
+
+def _spare(needs: Ints, offers: Ints, costs: Floats, taken: list[int]) -> list[int]:
+    """The same without those who can be spared, the dearest first."""
+    total, left = offers[taken].sum(axis=0), list(taken)
     for index in sorted(taken, key=lambda one: -float(costs[one])):
         if (total - offers[index] >= needs).all():
             total = total - offers[index]
-            taken.remove(index)
-    return taken
+            left.remove(index)
+    return left
 
 
 def _search(needs: Ints, offers: Ints, costs: Floats, best: float) -> Iterable[int] | None:
