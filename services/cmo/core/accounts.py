@@ -70,11 +70,20 @@ class Accounts:
             return choice
         if over.enforcement == "soft":
             return over
-        self.budgets.wait(job.job_id, job.tenant, order, more, over.until)
-        return Wait(message=over.detail, cause=DeferralCause.BUDGET, until=over.until)
+        until = _kept(job, over.until, now)
+        self.budgets.wait(job.job_id, job.tenant, order, more, until)
+        return Wait(message=over.detail, cause=DeferralCause.BUDGET, until=until)
 
 
 def beyond(choice: Choice, over: Over) -> Choice:
     """The choice of a job that goes after others, and says so."""
     words = f"soft budget, so after others: {over.detail}"
     return replace(choice, bound_by=f"{choice.bound_by}; {words}" if choice.bound_by else words)
+
+
+def _kept(job: Job, until: datetime | None, now: datetime) -> datetime | None:
+    """When it is looked at again: not later than was told of it, so that a recovered core looks when the one before it would have."""
+    said = job.deferral
+    if said is None or said.until is None or (said.revision, said.reason) != (job.revision, DeferralCause.BUDGET):
+        return until
+    return until if said.until <= now or (until is not None and until < said.until) else said.until
