@@ -177,9 +177,15 @@ def sites(json: Json = False, url: Url = None, key: Key = None) -> None:
 
 @app.command()
 def routes(json: Json = False, url: Url = None, key: Key = None) -> None:
-    """List routes between sites, with their backups; and how far places are from each site, as measured."""
+    """List routes between sites, with their backups."""
     with connect(url, key) as client:
         views.show_routes(client.routes(), as_json=json)
+
+
+@app.command()
+def latencies(json: Json = False, url: Url = None, key: Key = None) -> None:
+    """List how far places are from each site, as the network measures it."""
+    with connect(url, key) as client:
         views.show_latencies(client.latencies(), as_json=json)
 
 

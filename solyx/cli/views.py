@@ -166,11 +166,11 @@ def show_routes(routes: Sequence[Route], *, as_json: bool) -> None:
 
 
 def show_latencies(measured: Sequence[SiteLatenciesMeasured], *, as_json: bool) -> None:
-    """Round trips, where any are measured."""
+    """Round trips, as the network measures them."""
     if as_json:
         for site in measured:
             print_json(site)
-    elif measured:
+    else:
         print_table(
             ("site", "to", "round trip ms", "since"),
             (

@@ -59,4 +59,4 @@ def test_a_job_moves_when_the_link_of_its_site_grows_slow(replay: Installation, 
     own = CommandLine(replay, key, tmp_path)
     shown = " ".join(own.run("job", job_id, "--json").stdout.split())
     assert re.search(r"east is \d+(\.\d)? ms from core-1 \(measured\); the job asks for at most 13 ms", shown)
-    assert "core-1" in own.run("routes").stdout
+    assert "core-1" in own.run("latencies").stdout

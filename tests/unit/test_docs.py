@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import typer
 
 from devstack.options import SERVICES
+from solyx.cli.main import app
 from solyx.events.catalog import EVENT_TYPES
 from solyx.settings import Settings
 from solyx.topics import TOPICS
@@ -135,25 +137,7 @@ def test_every_option_that_a_page_names_exists() -> None:
 
 
 def test_every_command_that_a_page_names_exists() -> None:
-    known = {
-        "submit",
-        "jobs",
-        "job",
-        "cancel",
-        "sites",
-        "routes",
-        "grid",
-        "watch",
-        "events",
-        "deadletters",
-        "usage",
-        "budgets",
-        "quotas",
-        "nodes",
-        "cordon",
-        "drain",
-        "uncordon",
-    }
+    known = set(vars(typer.main.get_command(app))["commands"])
     for page in PAGES:
         named = re.findall(r"(?:^\$ |`|^    )solyx ([a-z]\w*)", page.read_text(), re.MULTILINE)
         assert set(named) <= known, page.name

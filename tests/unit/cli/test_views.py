@@ -82,10 +82,10 @@ def test_routes_show_measured_round_trips(solyx: Solyx, gateway: Any) -> None:
     places = {"office": {"round_trip_ms": 21.5, "since": AT}, "exchange": {"since": AT}}
     measured = {"site": "north", "places": places, "measured_at": AT, "valid_until": AT}
     gateway.on("GET", "/v1/routes", {"routes": [], "latencies": [measured]})
-    shown = solyx("routes").out
+    shown = solyx("latencies").out
     for word in ("office", "21.5", "exchange", "no way"):
         assert word in shown
-    assert solyx("routes", "--json").documents == [measured]
+    assert solyx("latencies", "--json").documents == [measured]
 
 
 def test_watch_prints_events_until_the_stream_ends(solyx: Solyx, gateway: Any) -> None:
