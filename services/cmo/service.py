@@ -18,6 +18,7 @@ from solyx.topics import (
     PLACEMENTS,
     READINGS,
     RESPONSES,
+    ROUTES,
     SITES,
 )
 
@@ -30,7 +31,7 @@ def role(settings: CmoSettings, *, speed: float) -> Role:
     policy = settings.policy(speed=speed)
     return Role(
         service="cmo",
-        inputs=(JOBS, SITES, NODES, ENERGY, GRID, FORECASTS, ACTUATIONS, BUDGETS, LATENCIES, READINGS),
+        inputs=(JOBS, SITES, NODES, ENERGY, GRID, FORECASTS, ACTUATIONS, BUDGETS, LATENCIES, ROUTES, READINGS),
         outputs=(PLACEMENTS, RESPONSES),
         shards=1,
         by="all",

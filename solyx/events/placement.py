@@ -48,7 +48,7 @@ class WithdrawalReason(StrEnum):
 class DeferralCause(StrEnum):
     """Why a job has no placement yet."""
 
-    NO_READY_SITE = "no_ready_site"  # every site that can hold it is lost or has too few ready nodes
+    NO_READY_SITE = "no_ready_site"  # every site that can hold it is lost, has too few ready nodes, or no path to its data
     LATENCY = "latency"  # as measured now, no site is within the latency that it asks for
     BUDGET = "budget"  # its tenant's budget for the window is used up
 
@@ -137,6 +137,7 @@ class JobPlaced(WorkloadEvent, frozen=True, kw_only=True):
     spec: JobSpec
     submitted_at: Time
     start_at: Time
+    data_at: Time | None = None  # when its data is there, at the headroom that was known; None: nothing limits its movement
     attempt: PositiveInt = 1
     reason: PlacementReason
     cost: CostBreakdown
@@ -164,7 +165,8 @@ class PlacementWithdrawn(WorkloadEvent, frozen=True, kw_only=True):
     attempt: PositiveInt = 1
     reason: WithdrawalReason
     detail: str = ""  # the figures, in words
-    progress_s: NonNegative = 0.0  # of the placement that is taken back, like the next
+    data_at: Time | None = None  # of the placement that is taken back, like the next two
+    progress_s: NonNegative = 0.0
     used: Usage = Usage()
     runs: tuple[Run, ...] = ()
     decided_at: Time

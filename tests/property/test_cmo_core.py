@@ -30,6 +30,7 @@ from tests.unit.cmo.cmo_builders import (
     placements,
     prices,
     report,
+    route,
     site,
     submitted,
 )
@@ -52,8 +53,20 @@ jobs_of = st.builds(
     sites=st.sampled_from([(), (), ("a",), ("b", "c"), ("mars",)]),
 )
 
-lives_of = st.tuples(jobs_of, st.booleans(), st.booleans(), st.sampled_from([None, None, ("office", 20)])).map(
-    lambda drawn: {**drawn[0], "suspendable": drawn[1], "preemptible": drawn[2], "latency": drawn[3]}
+lives_of = st.tuples(
+    jobs_of,
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, None, ("office", 20)]),
+    st.sampled_from([None, None, (10, "a"), (40, "b")]),
+).map(
+    lambda drawn: {
+        **drawn[0],
+        "suspendable": drawn[1],
+        "preemptible": drawn[2],
+        "latency": drawn[3],
+        "data": drawn[4],
+    }
 )
 
 
@@ -182,6 +195,7 @@ class Run:
         self.withdrawn: set[str] = set()
         self.lost: set[str] = set()
         self.hours = 0.0
+        self.routes = 0
 
     def say(self, *events: Event) -> None:
         for event in events:
@@ -232,7 +246,7 @@ class Run:
         """One thing happens."""
         random = self.random
         self.hours += random.choice((0.0, 0.1, 0.4, 3.0))
-        what = random.randrange(9)
+        what = random.randrange(10)
         if what <= 1 and self.to_submit:
             self.say(self.to_submit.pop())
         elif what == 2:
@@ -247,8 +261,15 @@ class Run:
                 self.repeat(old)
         elif what == 5:
             self.measure(random.choice(NAMES), random.choice((5.0, 12.0, 19.0, 25.0, 80.0, None)))
+        elif what == 6:
+            source, target = random.sample(NAMES, 2)
+            self.link(source, target, random.choice((5.0, 60.0, 600.0, None)))
         elif self.live:
             self.report_on(random.choice(sorted(self.live)))
+
+    def link(self, source: str, target: str, gib_per_h: float | None) -> None:
+        self.routes += 1
+        self.say(route(source, target, gib_per_h or 0.0, revision=self.routes, hours=self.hours, path=bool(gib_per_h)))
 
     def measure(self, name: str, office_ms: float | None) -> None:
         self.hours += 0.001
@@ -294,6 +315,8 @@ class Run:
             event = next(event for event in world() if event.key == name)
             self.say(site(name, *event.nodes, hours=self.hours))
             self.say(measured(name, self.hours + 0.001, lasts=100.0, office=5.0))
+            for target in NAMES:
+                self.link(name, target, 600.0)
         self.say(*self.to_submit)
         self.to_submit.clear()
         for _ in range(20):

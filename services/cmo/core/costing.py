@@ -46,6 +46,11 @@ class Work:
     length_s: float  # the work left, with what a restart costs
     limit: Limit
     delay_eur_per_h: float
+    ready_s: Floats | None = None  # by site: from when on its data is there; None: it is everywhere at once
+
+    def begins_s(self, site: int, start_s: float) -> float:
+        """When a start at this time begins: not before its data is there."""
+        return start_s if self.ready_s is None else max(start_s, float(self.ready_s[site]))
 
     def waited_eur(self, now_s: float) -> float:
         """The delay so far, which every plan bears."""
@@ -183,7 +188,7 @@ class Costing:
             return None
         return Alternative(
             site=self._sites.all[site].name,
-            start_at=datetime.fromtimestamp(float(self.starts_s(start + 1)[start]), UTC),
+            start_at=datetime.fromtimestamp(work.begins_s(site, float(self.starts_s(start + 1)[start])), UTC),
             total_eur=cost + work.waited_eur(self.now_s),
         )
 

@@ -71,6 +71,7 @@ class ExpectedUse:
     ) -> None:
         """Commit the run of the live placement, and arm its timers. Without stretches: in one piece from its start."""
         self._stand(job.job_id, job.site, spec.priority)
+        self._sites.wan.watch(job, spec)
         self._accounts.plan(job, spec)
         site = self._sites.by_name.get(job.site)
         if site is None:

@@ -70,6 +70,7 @@ class Job:
     revision: int = 0  # 0: never placed
     site: str = NOWHERE
     start_at: datetime | None = None
+    data_at: datetime | None = None  # when its data is there; None: nothing limits its movement
     attempt: int = 1
     cost: CostBreakdown | None = None  # what it was expected to cost; None: only its withdrawal is known
     progress_s: float = 0.0  # work that the runs before it did and kept
@@ -242,7 +243,7 @@ class Job:
             start_at, cost, victims = event.start_at, event.cost, event.victims
         if event.revision > self.revision:
             self.revision, self.site, self.attempt = event.revision, event.site, event.attempt
-            self.progress_s, self.runs = event.progress_s, event.runs
+            self.progress_s, self.runs, self.data_at = event.progress_s, event.runs, event.data_at
             self.start_at, self.cost, self.victims = start_at, cost, victims
         elif event.revision == self.revision and self.start_at is None:
             self.start_at, self.cost, self.victims = start_at, cost, victims

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from services.cmo.core.ledger import Demand
+from services.cmo.core.wan import no_way
 from services.cmo.model import Refuse, Wait
 from solyx.energy import cores_of, gpus_of, movement_eur
 
@@ -37,6 +38,9 @@ class Kind:
     movement_eur: Floats  # by site
     leaving_eur: Floats  # by site: of moving its data away from there
     bias_eur: Floats  # by site, as a column: the movement, infinite where they may not run
+    data: DataSet | None  # as it lies now
+    transfer_s: Floats | None  # by site: what moving it there takes; None: nothing is known to limit it
+    cut_off: str  # in words, which sites no path of the data leads to
 
 
 class Kinds:
@@ -72,10 +76,16 @@ class Kinds:
         found = self._sites.candidates(spec)
         candidates = np.zeros(len(sites), np.bool_)
         obstacle = found if isinstance(found, Refuse | Wait) else None
-        only = ""
+        only = cut_off = ""
+        transfer = self._transfer_s(data)
         if not isinstance(found, Refuse | Wait):
-            candidates[[site.index for site in found]] = True
             only = _only(spec, found[0].name) if len(found) == 1 else ""
+            if data is not None and transfer is not None:
+                cut_off = "; ".join(no_way(data, site.name) for site in found if transfer[site.index] == inf)
+                found = [site for site in found if transfer[site.index] < inf]
+            candidates[[site.index for site in found]] = True
+            if not found:
+                obstacle = Wait(message=f"waits for the network: {cut_off}")
         cores, gpus = cores_of(spec), gpus_of(spec)
         power = np.array([site.power.dynamic_w(cores=cores, gpus=gpus) for site in sites]) / 1e6
         movement, leaving = np.zeros(len(sites)), np.zeros(len(sites))
@@ -83,7 +93,13 @@ class Kinds:
             movement = np.array([self._movement_eur(data, site) for site in sites])
             leaving = np.array([data.size_bytes / _GIB * site.observed.egress_eur_per_gib for site in sites])
         bias = np.where(candidates, movement, inf)[:, None]
-        return Kind(obstacle, demand, candidates, only, power, movement, leaving, bias)
+        return Kind(obstacle, demand, candidates, only, power, movement, leaving, bias, data, transfer, cut_off)
+
+    def _transfer_s(self, data: DataSet | None) -> Floats | None:
+        if data is None:
+            return None
+        transfer = np.array([self._sites.wan.transfer_s(data, site.name) for site in self._sites.all])
+        return transfer if transfer.any() else None
 
     def _movement_eur(self, data: DataSet, to: Site) -> float:
         """Egress is paid where the data leaves; if nobody knows that place, at the price of the place it goes to."""

@@ -44,6 +44,7 @@ from solyx.events import (
     PlacementWithdrawn,
     ReliefAnswered,
     ReliefRequested,
+    RouteDecided,
     SiteLatenciesMeasured,
     SiteObserved,
     WithdrawalReason,
@@ -106,6 +107,8 @@ class CmoCore:
                     self._inventory_changed = True
             case SiteLatenciesMeasured():
                 self._sites.latencies.fold(event)
+            case RouteDecided():
+                self._sites.wan.fold(event)
             case GridEventAnnounced():
                 if self._grid.announce(event):
                     self._relief.announce(event)
@@ -140,6 +143,7 @@ class CmoCore:
         self._jobs.pop(job_id, None)
         self._touched.pop(job_id, None)
         self._backlog.forget(job_id)
+        self._sites.wan.forget(job_id)
         self._use.let_go(job_id)
         self._use.end(job_id)
 
@@ -381,7 +385,7 @@ class CmoCore:
             told = f"makes room for a job of priority {spec.priority}"
             self._withdraw(one.job, one.spec, WithdrawalReason.PREEMPTION, now, decisions, told)
         self._proximity.watch(job, spec)
-        choice = self._proximity.told(spec, choice)
+        choice = self._placer.with_data(job, spec, self._proximity.told(spec, choice), now)
         placement = placement_of(job, spec, choice, self._accounts.runs(job, spec), now)
         decisions.append(placement)
         job.merge(placement)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,12 +41,14 @@ class Course:
 class Courses:
     """All plans of one job."""
 
-    def __init__(self, work: Work, plans: Plans, costing: Costing, sites: Sites) -> None:
+    def __init__(self, work: Work, plans: Plans, costing: Costing, sites: Sites, room: NDArray[np.bool_]) -> None:
         self._work, self._costing, self._sites = work, costing, sites
         self._plans = plans
         self._eur = np.concatenate((plans.now_eur[:, None], plans.later_eur), axis=1)
         self._eur += work.kind.movement_eur[:, None]
         self._eur[np.arange(self._eur.shape[1]) >= costing.prices.starts[:, None]] = inf
+        if work.ready_s is not None:
+            self._close(work.ready_s, room)
 
     def at(self, site: int, start: int) -> Course | None:
         """The best plan with this site and start; None: there is no room for it. What should have begun begins now."""
@@ -77,10 +79,41 @@ class Courses:
 
     def _parts(self, site: int, start: int) -> tuple[tuple[Stretch, ...], Then]:
         """What the plan does at its first site, and what comes after that elsewhere."""
-        runs = self._plans.stretches(site, start)
+        runs = self._runs(site, start)
         away = next((index for index, (where, _) in enumerate(runs) if where != site), len(runs))
         then = tuple((self._sites.all[where].name, stretch) for where, stretch in runs[away:])
         return tuple(stretch for _, stretch in runs[:away]), then
+
+    def _runs(self, site: int, start: int) -> tuple[tuple[int, Stretch], ...]:
+        """A start now that waits for its data takes all that follows with it."""
+        runs = self._plans.stretches(site, start)
+        later_s = self._work.begins_s(site, self._costing.now_s) - self._costing.now_s if start == NOW else 0.0
+        if later_s:
+            return tuple((where, (begin_s + later_s, length_s)) for where, (begin_s, length_s) in runs)
+        return runs
+
+    def _close(self, ready_s: NDArray[np.float64], room: NDArray[np.bool_]) -> None:
+        """No start before the data is there; one within this hour is put off until then, if that keeps limit and room."""
+        starts_s = self._costing.starts_s(self._eur.shape[1])
+        late = starts_s < ready_s[:, None]
+        late[:, 0] &= (ready_s >= starts_s[0] // SLOT_S * SLOT_S + SLOT_S) | (self._eur[:, 0] == inf)
+        self._eur[late] = inf
+        now_s = self._costing.now_s
+        for site in np.flatnonzero((ready_s > now_s) & (self._eur[:, 0] < inf)).tolist():
+            later_h = (float(ready_s[site]) - now_s) / SLOT_S
+            keeps = self._keeps_limit_and_room(self._runs(site, NOW), room)
+            self._eur[site, 0] = self._eur[site, 0] + later_h * self._work.delay_eur_per_h if keeps else inf
+
+    def _keeps_limit_and_room(self, runs: tuple[tuple[int, Stretch], ...], room: NDArray[np.bool_]) -> bool:
+        now_s, end_s = self._costing.now_s, sum(runs[-1][1])
+        waits_s = end_s - now_s - sum(length_s for _, (_, length_s) in runs)
+        if waits_s > self._work.limit.latest_s - now_s:
+            return False
+        hour = int(now_s // SLOT_S)
+        spans = (
+            (where, int(begin_s // SLOT_S), ceil((begin_s + length_s) / SLOT_S)) for where, (begin_s, length_s) in runs
+        )
+        return all(bool(room[where, max(first - hour, 0) : end - hour].all()) for where, first, end in spans)
 
 
 class Pausing:
@@ -99,10 +132,11 @@ class Pausing:
         *,
         done_s: float,
         running: int | None = None,
+        ready_s: NDArray[np.float64] | None = None,
     ) -> Courses | None:
         """All plans, at the ``usable`` sites; None: it is too short to pause, or keeps nothing when it does.
 
-        ``done_s``: the work done so far. ``running``: the site where it runs now.
+        ``done_s``: the work done so far. ``running``: the site where it runs now. ``ready_s``: from when on its data is there, by site.
         """
         if not spec.suspendable or not usable.any():
             return None
@@ -111,7 +145,7 @@ class Pausing:
             return None
         now_s, horizon_h = self._costing.now_s, self._policy.horizon_h
         limit = limit_of(job, spec, ahead.mean_s, done_s)
-        work = Work(job, spec, kind, usable, ahead.mean_s, limit, self._policy.delay_of(spec))
+        work = Work(job, spec, kind, usable, ahead.mean_s, limit, self._policy.delay_of(spec), ready_s)
         task = Task(
             ahead=ahead,
             now_s=now_s,
@@ -126,4 +160,4 @@ class Pausing:
         rates = rates[:, :hours] * kind.power_mw[:, None]
         rates[~usable] = inf
         room = Room(self._ledger, kind.demand, work.length_s, now_s).hours(hours)
-        return Courses(work, Plans(task, rates, room, kind.leaving_eur), self._costing, self._sites)
+        return Courses(work, Plans(task, rates, room, kind.leaving_eur), self._costing, self._sites, room)

@@ -10,11 +10,13 @@ Jobs are placed one after another at marginal cost: each sees what those before 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.cmo.core.arrivals import arrival, no_room, queue_of, shift_starts, told
 from services.cmo.core.costing import Costing, Work, least
 from services.cmo.core.kinds import Kinds
 from services.cmo.core.ledger import SLOT_S, Room
@@ -23,11 +25,9 @@ from services.cmo.core.pausing import Pausing
 from solyx.events import PlacementReason
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from numpy.typing import NDArray
 
-    from services.cmo.core.costing import Then
+    from services.cmo.core.costing import Floats, Then
     from services.cmo.core.jobs import Job
     from services.cmo.core.kinds import Kind
     from services.cmo.core.ledger import Ledger, Stretch
@@ -68,8 +68,19 @@ class Placer:
         usable = self._usable(job, kind)
         if not usable.any():
             return self._at_home(job, spec, kind, length_s)
-        choice = self._cheapest(Work(job, spec, kind, usable, length_s, limit, self._policy.delay_of(spec)))
-        courses = self._pausing.courses(job, spec, kind, usable, done_s=job.kept_s if done_s is None else done_s)
+        ready_s = self._ready_s(job, kind)
+        work = Work(job, spec, kind, usable, length_s, limit, self._policy.delay_of(spec), ready_s)
+        choice = self._best(work, done_s)
+        if ready_s is None and not kind.cut_off:
+            return choice
+        unhindered = None if ready_s is None else self._best(replace(work, ready_s=None), done_s)
+        return told(choice, kind, unhindered, ready_s, self._sites)
+
+    def _best(self, work: Work, done_s: float | None) -> Choice:
+        """In one piece or with pauses."""
+        job, choice = work.job, self._cheapest(work)
+        done_s = job.kept_s if done_s is None else done_s
+        courses = self._pausing.courses(job, work.spec, work.kind, work.usable, done_s=done_s, ready_s=work.ready_s)
         if courses is None:
             return choice
         return courses.best(choice.bound_by, choice.reason) or choice
@@ -82,7 +93,29 @@ class Placer:
         kind = self._kinds.of(spec, job.ran_at)
         if kind.obstacle is not None:
             return None
-        return self._pausing.courses(job, spec, kind, self._usable(job, kind), done_s=done_s, running=running)
+        usable, ready_s = self._usable(job, kind), self._ready_s(job, kind)
+        return self._pausing.courses(job, spec, kind, usable, done_s=done_s, running=running, ready_s=ready_s)
+
+    def ready_s(self, job: Job, spec: JobSpec, now: datetime) -> Floats | None:
+        """From when on its data is there, by site, if it is moved from now on; None: everywhere at once."""
+        self._costing.look(now)
+        return self._ready_s(job, self._kinds.of(spec, job.ran_at))
+
+    def _ready_s(self, job: Job, kind: Kind) -> Floats | None:
+        if kind.data is None or kind.transfer_s is None:
+            return None
+        return self._sites.wan.ready_s(kind.data, kind.transfer_s, self._sites.all, job, self._costing.now_s)
+
+    def with_data(self, job: Job, spec: JobSpec, choice: Choice, now: datetime) -> Choice:
+        """The choice with the time when its data is there; it does not begin before that, whoever made it."""
+        ready_s = None if spec.data is None else self.ready_s(job, spec, now)
+        data_s = now.timestamp() if ready_s is None else float(ready_s[self._sites.by_name[choice.site].index])
+        if data_s <= now.timestamp():
+            return choice
+        if choice.start_at.timestamp() < data_s:
+            later = self.moved(job, spec, choice, data_s)
+            choice = replace(later, victims=choice.victims)
+        return replace(choice, data_at=datetime.fromtimestamp(data_s, UTC))
 
     def moved(self, job: Job, spec: JobSpec, choice: Choice, start_s: float) -> Choice:
         """The same run, begun later, at the cost of its new hours."""
@@ -133,6 +166,9 @@ class Placer:
             return None
         room = Room(self._ledger, kind.demand, length_s, self._costing.now_s).starts(1)[:, 0] & kind.candidates
         room[here.index] = False
+        ready_s = self._ready_s(job, kind)
+        if ready_s is not None:  # what waits for its data elsewhere does not start sooner
+            room &= ready_s <= self._costing.now_s + self._policy.stuck_s
         return self._sites.all[int(room.argmax())].name if room.any() else None
 
     def _usable(self, job: Job, kind: Kind) -> NDArray[np.bool_]:
@@ -165,22 +201,22 @@ class Placer:
         for site in np.flatnonzero(usable & (prices.starts < count)):
             costs[site, prices.starts[site] :] = inf
         room = Room(self._ledger, kind.demand, work.length_s, now_s)
-        open_to_it = np.where(room.starts(count), costs, inf)
+        fits = room.starts(count)
+        if work.ready_s is not None:
+            shift_starts(work, costs, fits, self._costing, self._ledger)
+        open_to_it = np.where(fits, costs, inf)
         wish, best = least(costs), least(open_to_it)
         bound_by, reason = kind.only, PlacementReason.ONLY_SITE if kind.only else PlacementReason.LEAST_COST
         queued = bool(open_to_it[best] == inf)
         if queued:
-            best = (int(np.where(usable, room.load(), inf).argmin()), 0)
-            bound_by = (
-                f"capacity: no feasible site has room within {limit.words or 'the horizon'}; waits in the site's queue"
-            )
+            best, bound_by = queue_of(work, costs, room.load()), no_room(work, costs)
         elif wish != best:
             bound_by = f"capacity: {self._sites.all[wish[0]].name} has no room from {iso(starts_s[wish[1]])}"
         elif limit.words and best[1] == allowed - 1 < self._policy.horizon_h:
             bound_by, reason = limit.words, PlacementReason.DEADLINE
         total = float(costs[best])
         costs[best] = open_to_it[best] = inf
-        stretches = ((float(starts_s[best[1]]), work.length_s),)
+        stretches = ((work.begins_s(best[0], float(starts_s[best[1]])), work.length_s),)
         choice = self._costing.choice(work.job, work.spec, kind, best[0], stretches, reason, bound_by)
         alternative = self._costing.second(work, open_to_it)
         return replace(choice, alternative=alternative, total_eur=total, queued=queued)
@@ -201,7 +237,10 @@ class Placer:
         else:
             site = int(np.where(candidates, room.load(), inf).argmin())
             bound_by += "; capacity: no feasible site has room, waits in the site's queue"
-        stretches = ((self._costing.now_s, length_s),)
+        ready_s = self._ready_s(job, kind)
+        start_s = self._costing.now_s if ready_s is None else float(ready_s[site])
+        bound_by = "; ".join((bound_by, *arrival(kind, self._sites.all[site], ready_s)))
+        stretches = ((start_s, length_s),)
         choice = self._costing.choice(job, spec, kind, site, stretches, PlacementReason.NO_FORECAST, bound_by)
         return replace(choice, queued=not fits.any())
 

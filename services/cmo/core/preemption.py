@@ -90,7 +90,7 @@ class Preemption:
         if len(self._sites.all) < 2 or self._use.lowest_priority() >= spec.priority:
             return None
         length_s = choice.stretches[0][1]
-        open_to_it = [site for site in self._open_to(spec, choice.site, now) if site.name != job.avoid]
+        open_to_it = [site for site in self._open_to(job, spec, choice.site, now) if site.name != job.avoid]
         offers = [one for site in open_to_it if (one := self._offer(site, spec, length_s, jobs, now)) is not None]
         priority = min((offer.priority for offer in offers), default=inf)
         lowest = [offer for offer in offers if offer.priority == priority]
@@ -111,17 +111,22 @@ class Preemption:
         if not job.victims or (job.withdrawn == job.revision - 1 and job.withdrawal is WithdrawalReason.STUCK):
             return False
         left_s = self._placer.left_s(job, spec)
-        others = [site for site in self._open_to(spec, job.site, now) if site.name != job.site]
+        others = [site for site in self._open_to(job, spec, job.site, now) if site.name != job.site]
         return any(self._offer(site, spec, left_s, jobs, now) is not None for site in others)
 
-    def _open_to(self, spec: JobSpec, chosen: str, now: datetime) -> list[Site]:
-        """The sites that may take it, as for any placement: where prices are known, unless they are known nowhere."""
+    def _open_to(self, job: Job, spec: JobSpec, chosen: str, now: datetime) -> list[Site]:
+        """The sites that may take it, as for any placement: where prices are known, unless they are known nowhere.
+
+        Room is made for a start now: nobody is stopped where its data is still to come.
+        """
         found = self._sites.candidates(spec)
         if not isinstance(found, list):
             return []
         known = self._outlook.prices([site.name for site in self._sites.all], now.timestamp()).known
         priced = known[self._sites.by_name[chosen].index]
-        return [site for site in found if known[site.index] == priced]
+        ready_s = self._placer.ready_s(job, spec, now)
+        late = np.zeros(len(known), np.bool_) if ready_s is None else ready_s > now.timestamp()
+        return [site for site in found if known[site.index] == priced and not late[site.index]]
 
     def _offer(self, site: Site, spec: JobSpec, length_s: float, jobs: dict[str, Job], now: datetime) -> Offer | None:
         """None: there would be no room even without all that could make room."""

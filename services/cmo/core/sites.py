@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from services.cmo.core.latencies import Latencies
+from services.cmo.core.wan import Wan
 from services.cmo.model import Refuse, Wait
 from solyx.events import DeferralCause, FinishReason, NodesOrdered, PowerModel
 from solyx.nodes import under
@@ -129,11 +130,12 @@ class Sites:
         self._ordered: dict[str, NodesOrdered] = {}
         self.generation = 0
         self.latencies = Latencies()
+        self.wan = Wan()
 
     @property
     def changes(self) -> int:
-        """Grows with every change of a site, or of how far one is from a place."""
-        return self.generation + self.latencies.changes
+        """Grows with every change of a site, of how far one is from a place, or of what a pair of sites can move."""
+        return self.generation + self.latencies.changes + self.wan.changes
 
     def latency(self, site: Site, place: str) -> Reading | None:
         """Round trip to a named place; None when nobody knows a way."""

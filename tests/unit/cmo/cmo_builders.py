@@ -28,6 +28,8 @@ from solyx.events import (
     PlacementWithdrawn,
     PowerModel,
     Resources,
+    RouteDecided,
+    RouteReason,
     SiteLatenciesMeasured,
     SiteObserved,
     WorkloadEnergyRead,
@@ -211,6 +213,19 @@ def measured(name, hours=0.0, *, since=None, lasts=10.0, **places: float | None)
         },
         measured_at=at(hours),
         valid_until=at(hours + lasts),
+    )
+
+
+def route(source, target, gib_per_h, *, revision=1, hours=0.0, path=True) -> RouteDecided:
+    """``gib_per_h``: what the pair can move in an hour."""
+    return RouteDecided(
+        source=source,
+        target=target,
+        revision=revision,
+        path=(source, target) if path else (),
+        headroom_bps=gib_per_h * GIB * 8 / 3600 if path else 0.0,
+        reason=RouteReason.FIRST if path else RouteReason.NO_PATH,
+        decided_at=at(hours),
     )
 
 

@@ -1,0 +1,267 @@
+"""Data takes time on the network: it shifts starts, closes hours and sites, and weighs in moves."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from services.cmo.core.jobs import Job
+from services.cmo.core.wan import LEAST_BPS, LONGEST_S, Wan
+from solyx.events import DataSet, DeferralCause, PlacementReason, WithdrawalReason, WorkloadReason
+from tests.unit.cmo.cmo_builders import (
+    GIB,
+    T0,
+    at,
+    cancelled,
+    carbon,
+    core,
+    deferrals,
+    flat,
+    node,
+    only,
+    placements,
+    prices,
+    report,
+    route,
+    running,
+    site,
+    submitted,
+    withdrawals,
+)
+
+
+def later(hours) -> object:
+    return pytest.approx(at(hours), abs=timedelta(seconds=1))
+
+
+def cheap_b(*, dear=100.0, cheap=10.0):
+    """Data lies at `a`, where energy is dear; at `b` it is cheap."""
+    return [*flat("a", price=dear), *flat("b", price=cheap)]
+
+
+def placed(*events, now=0.0, **policy):
+    return only(placements(core(*events, **policy).decide(at(now))))
+
+
+# Placement ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suspendable", [False, True])
+def test_a_start_now_waits_until_the_data_is_there(suspendable):
+    job = submitted(data=(10, "a"), runs=3, suspendable=suspendable)
+    made = placed(*cheap_b(), route("a", "b", 60), job)
+    assert (made.site, made.start_at, made.data_at) == ("b", later(1 / 6), later(1 / 6))
+    assert made.start_at >= at(1 / 6)
+    assert made.bound_by == "WAN: 10 GiB from a reach b at 2023-06-01T00:10+00:00"
+    assert made.cost.delay_eur == pytest.approx(1e-7 / 6, rel=1e-2)
+
+
+@pytest.mark.parametrize("suspendable", [False, True])
+def test_a_link_that_takes_hours_closes_the_starts_before_the_arrival(suspendable):
+    job = submitted(data=(25, "a"), runs=3, suspendable=suspendable)
+    made = placed(*cheap_b(), route("a", "b", 10), job)
+    assert (made.site, made.start_at, made.data_at) == ("b", at(3), later(2.5))
+    assert "WAN: 25 GiB from a reach b at 2023-06-01T02:30+00:00" in made.bound_by
+
+
+@pytest.mark.parametrize("suspendable", [False, True])
+def test_a_slow_link_makes_it_choose_another_site(suspendable):
+    job = submitted(data=(25, "a"), runs=3, max_delay=2, suspendable=suspendable)
+    assert placed(*cheap_b(), job).site == "b"
+    made = placed(*cheap_b(), route("a", "b", 10), job)
+    assert (made.site, made.start_at, made.data_at) == ("a", T0, None)
+    assert "WAN: 25 GiB from a reach b at" in made.bound_by
+
+
+@pytest.mark.parametrize("suspendable", [False, True])
+def test_an_arrival_within_the_hour_but_beyond_the_limit_closes_the_start(suspendable):
+    job = submitted(data=(30, "a"), runs=3, max_delay=0.25, suspendable=suspendable)
+    assert placed(*cheap_b(), route("a", "b", 60), job).site == "a"
+    assert placed(*cheap_b(), route("a", "b", 150), job).site == "b"
+
+
+def test_the_run_is_priced_where_it_lies_after_the_shift():
+    b = [site("b"), prices("b", *[10.0] * 24, 10.0, *[500.0] * 100, start=-24), carbon("b")]
+    job = submitted(data=(30, "a"), runs=1, max_delay=0.75)
+    assert placed(*flat("a"), *b, job).site == "b"
+    assert placed(*flat("a"), *b, route("a", "b", 60), job).site == "a"  # half of the hour would be dear
+
+
+@pytest.mark.parametrize("suspendable", [False, True])
+def test_the_shifted_run_must_find_room(suspendable):
+    """From two o'clock on somebody else has all of `b`."""
+    blocker = submitted("blocker", cores=8, runs=5)
+    _, planned, _ = running(blocker, "b", 2)
+    job = submitted(cores=8, runs=1.75, data=(30, "a"), max_delay=0.75, suspendable=suspendable)
+    assert placed(*cheap_b(), blocker, planned, route("a", "b", 600), job).site == "b"
+    assert placed(*cheap_b(), blocker, planned, route("a", "b", 60), job).site == "a"
+
+
+def test_where_the_data_lies_and_without_data_nothing_changes():
+    routes = [route("a", "b", 1), route("b", "a", 1)]
+    for job in (submitted(data=(10, "b")), submitted(), submitted(data=(0, "a"))):
+        assert placed(*cheap_b(), job) == placed(*cheap_b(), *routes, job)
+
+
+def test_a_pair_that_nobody_told_of_has_no_limit():
+    job = submitted(data=(10, "a"))
+    assert placed(*cheap_b(), job) == placed(*cheap_b(), route("b", "a", 1), job)
+    assert placed(*cheap_b(), job).data_at is None
+
+
+def test_the_latest_revision_of_a_route_counts_in_any_order():
+    job = submitted(data=(10, "a"), runs=3)
+    old, new = route("a", "b", 1), route("a", "b", 60, revision=2)
+    assert placed(*cheap_b(), old, new, job) == placed(*cheap_b(), new, old, job)
+    assert placed(*cheap_b(), old, new, job).start_at == later(1 / 6)
+
+
+def test_a_job_that_nothing_reaches_within_its_limit_starts_where_its_data_is_first():
+    job = submitted(data=(30, "d"), runs=1, max_delay=0)
+    made = placed(*cheap_b(), route("d", "a", 20), route("d", "b", 10), job)
+    assert (made.site, made.start_at, made.data_at) == ("a", later(1.5), later(1.5))
+    assert "WAN: its data reaches no feasible site within the maximum delay of 0 h" in made.bound_by
+
+
+def test_without_prices_it_does_not_start_before_its_data_either():
+    made = placed(site("a"), site("b"), route("a", "b", 60), submitted(data=(10, "a"), home="b"))
+    assert (made.site, made.start_at, made.reason) == ("b", later(1 / 6), PlacementReason.NO_FORECAST)
+    assert "WAN: 10 GiB from a reach b" in made.bound_by
+
+
+def test_a_second_best_start_is_told_with_its_arrival():
+    job = submitted(data=(10, "a"), max_delay=0.3)
+    made = placed(*flat("a", price=10), *flat("b", price=11), route("a", "b", 60), job)
+    assert (made.site, made.start_at) == ("a", T0)
+    assert "WAN" not in made.bound_by
+    assert (made.alternative.site, made.alternative.start_at) == ("b", later(1 / 6))
+
+
+# No path ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_site_without_a_path_to_the_data_is_no_candidate():
+    made = placed(*cheap_b(), route("a", "b", 0, path=False), submitted(data=(10, "a")))
+    assert made.site == "a"
+    assert "WAN: no path from a, where its data lies, to b" in made.bound_by
+
+
+def test_a_job_whose_data_no_path_leads_from_waits_and_goes_on_when_there_is_one():
+    job = submitted(data=(10, "d"))
+    cmo = core(*cheap_b(), route("d", "a", 0, path=False), route("d", "b", 0, path=False), job)
+    waits = only(deferrals(cmo.decide(T0)))
+    assert waits.reason is DeferralCause.NO_READY_SITE
+    assert "no path from d, where its data lies, to a" in waits.detail
+    assert not placements(cmo.decide(at(0.1)))
+    cmo.fold(route("d", "b", 60, revision=2, hours=0.2))
+    assert only(placements(cmo.decide(at(0.2)))).site == "b"
+
+
+def test_work_that_makes_room_is_not_looked_for_where_the_data_is_still_to_come():
+    low = submitted("low", cores=8, runs=2, sites=("b",), preemptible=True)
+    full = submitted("full", cores=8, runs=2, sites=("a",), priority=9)
+    cmo = core(*cheap_b(), low, full, route("a", "b", 10))
+    for each in placements(cmo.decide(T0)):
+        cmo.fold(report(each, "started"))
+    cmo.fold(submitted("high", cores=8, runs=1, priority=5, max_delay=0, data=(25, "a"), hours=0.1))
+    assert only(placements(cmo.decide(at(0.1)))).victims == ()
+
+
+# The pipe -----------------------------------------------------------------------------------------------------------------
+
+
+def test_two_movements_follow_each_other():
+    jobs = [submitted(name, data=(10, "a"), runs=3) for name in ("i", "j")]
+    made = placements(core(*cheap_b(), route("a", "b", 60), *jobs).decide(T0))
+    assert [each.data_at for each in made] == [later(1 / 6), later(2 / 6)]
+
+
+def test_pairs_do_not_share_a_pipe():
+    jobs = [submitted(name, data=(10, source), runs=3, sites=("b",)) for name, source in (("i", "a"), ("j", "c"))]
+    made = placements(core(*cheap_b(), *flat("c"), route("a", "b", 60), route("c", "b", 60), *jobs).decide(T0))
+    assert [each.data_at for each in made] == [later(1 / 6), later(1 / 6)]
+
+
+def test_the_pipe_is_free_again_when_the_data_is_there():
+    cmo = core(*cheap_b(), route("a", "b", 60), submitted("i", data=(10, "a"), runs=3))
+    cmo.decide(T0)
+    cmo.fold(submitted("j", data=(10, "a"), runs=3, hours=0.5))
+    assert only(placements(cmo.decide(at(0.5)))).data_at == later(0.5 + 1 / 6)
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+def test_who_is_cancelled_gives_the_pipe_back_and_a_recovered_core_knows_the_same(recovered):
+    i, j = (submitted(name, data=(10, "a"), runs=3) for name in ("i", "j"))
+    log = [*cheap_b(), route("a", "b", 60), i, j]
+    cmo = core(*log)
+    log += cmo.decide(T0)
+    if recovered:
+        cmo = core(*log)
+    last = cancelled(j, 0.05)
+    third = submitted("k", data=(10, "a"), runs=3, hours=0.05)
+    cmo.fold(last)
+    cmo.fold(third)
+    made = only(placements(cmo.decide(at(0.05))))
+    assert made.job_id == "k"
+    assert made.data_at == later(2 / 6)
+
+
+def test_a_recovered_core_queues_behind_movements_that_were_promised():
+    log = [*cheap_b(), route("a", "b", 60), submitted("i", data=(10, "a"), runs=3)]
+    log += core(*log).decide(T0)
+    cmo = core(*log)
+    cmo.fold(submitted("j", data=(10, "a"), runs=3))
+    assert only(placements(cmo.decide(T0))).data_at == later(2 / 6)
+
+
+def test_a_full_path_still_carries_a_little_and_a_movement_of_years_is_none():
+    wan = Wan()
+    wan.fold(route("a", "b", 0.0))
+    assert wan.transfer_s(DataSet(size_bytes=1_000_000, site="a"), "b") == pytest.approx(8e6 / LEAST_BPS)
+    assert wan.transfer_s(DataSet(size_bytes=int(LONGEST_S * LEAST_BPS), site="a"), "b") == float("inf")
+    assert wan.transfer_s(DataSet(size_bytes=GIB, site="b"), "a") == 0.0
+    assert Job("j").data_at is None
+
+
+# Plans and moves ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suspendable", [False, True])
+def test_a_plan_whose_data_is_under_way_stays(suspendable):
+    """Looked at half an hour before its start, its movement, begun anew, would be too late."""
+    job = submitted(data=(25, "a"), runs=3, suspendable=suspendable)
+    cmo = core(*cheap_b(), route("a", "b", 10), job)
+    cmo.decide(T0)
+    for hours in (1.0, 2.6, 2.9):
+        for name in ("a", "b"):
+            cmo.fold(site(name, node("n"), node("m"), hours=hours))
+        assert not withdrawals(cmo.decide(at(hours)))
+
+
+def moving_world(*routes):
+    """A suspendable job runs at `a`; at one o'clock energy at `b` becomes much cheaper for a few hours."""
+    b = [site("b"), prices("b", *[50.0] * 120, start=-24), carbon("b")]
+    job = submitted(data=(30, "a"), runs=3, suspendable=True, max_delay=1)
+    cmo = core(*flat("a"), *b, *routes, job)
+    live = only(placements(cmo.decide(T0)))
+    assert live.site == "a"
+    cmo.fold(report(live, "started"))
+    cmo.decide(at(0.5))
+    cmo.fold(prices("b", *[1.0] * 2, *[500.0] * 20, start=1))
+    return cmo, live
+
+
+def test_a_migration_that_would_pay_without_the_time_on_the_network_does_not_pay_with_it():
+    cmo, _ = moving_world()
+    assert only(withdrawals(cmo.decide(at(1)))).reason is WithdrawalReason.MIGRATION
+    cmo, _ = moving_world(route("a", "b", 10))
+    assert not withdrawals(cmo.decide(at(1)))
+
+
+def test_a_migration_over_a_fast_link_begins_when_the_data_is_there():
+    cmo, live = moving_world(route("a", "b", 600))
+    assert only(withdrawals(cmo.decide(at(1)))).reason is WithdrawalReason.MIGRATION
+    stopped = report(live, "stopped", 1, reason=WorkloadReason.RELEASED)
+    cmo.fold(msgspec.structs.replace(stopped, started_at=T0, progress_s=3600.0))
+    made = only(placements(cmo.decide(at(1))))
+    assert (made.site, made.start_at, made.data_at) == ("b", later(1.05), later(1.05))
