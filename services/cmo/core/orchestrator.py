@@ -385,7 +385,7 @@ class CmoCore:
             told = f"makes room for a job of priority {spec.priority}"
             self._withdraw(one.job, one.spec, WithdrawalReason.PREEMPTION, now, decisions, told)
         self._proximity.watch(job, spec)
-        choice = self._placer.with_data(job, spec, self._proximity.told(spec, choice), now)
+        choice = self._proximity.told(spec, self._placer.with_data(job, spec, choice, planned, now))
         placement = placement_of(job, spec, choice, self._accounts.runs(job, spec), now)
         decisions.append(placement)
         job.merge(placement)

@@ -106,15 +106,21 @@ class Placer:
             return None
         return self._sites.wan.ready_s(kind.data, kind.transfer_s, self._sites.all, job, self._costing.now_s)
 
-    def with_data(self, job: Job, spec: JobSpec, choice: Choice, now: datetime) -> Choice:
-        """The choice with the time when its data is there; it does not begin before that, whoever made it."""
-        ready_s = None if spec.data is None else self.ready_s(job, spec, now)
-        data_s = now.timestamp() if ready_s is None else float(ready_s[self._sites.by_name[choice.site].index])
-        if data_s <= now.timestamp():
+    def with_data(self, job: Job, spec: JobSpec, choice: Choice, planned: Choice, now: datetime) -> Choice:
+        """The choice with the time when its data is there; it does not begin before that, whoever made it.
+
+        ``planned``: as it was chosen here; it stands if no path leads to where it was put off to.
+        """
+        now_s, ready_s = now.timestamp(), None if spec.data is None else self.ready_s(job, spec, now)
+        if ready_s is None:
+            return choice
+        if ready_s[self._sites.by_name[choice.site].index] == inf:
+            choice = planned
+        data_s = float(ready_s[self._sites.by_name[choice.site].index])
+        if data_s <= now_s:
             return choice
         if choice.start_at.timestamp() < data_s:
-            later = self.moved(job, spec, choice, data_s)
-            choice = replace(later, victims=choice.victims)
+            choice = self.moved(job, spec, choice, data_s)
         return replace(choice, data_at=datetime.fromtimestamp(data_s, UTC))
 
     def moved(self, job: Job, spec: JobSpec, choice: Choice, start_s: float) -> Choice:

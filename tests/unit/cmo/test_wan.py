@@ -1,13 +1,30 @@
 """Data takes time on the network: it shifts starts, closes hours and sites, and weighs in moves."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import msgspec
 import pytest
 
 from services.cmo.core.jobs import Job
+from services.cmo.core.ledger import Ledger
+from services.cmo.core.lengths import Lengths
+from services.cmo.core.outlook import Outlook
+from services.cmo.core.placing import Placer
+from services.cmo.core.sites import Sites
 from services.cmo.core.wan import LEAST_BPS, LONGEST_S, Wan
-from solyx.events import DataSet, DeferralCause, PlacementReason, WithdrawalReason, WorkloadReason
+from services.cmo.model import Policy
+from solyx.events import (
+    DataSet,
+    DeferralCause,
+    FinishReason,
+    JobFinished,
+    PlacementReason,
+    RouteDecided,
+    SiteObserved,
+    WithdrawalReason,
+    WorkloadReason,
+)
 from tests.unit.cmo.cmo_builders import (
     GIB,
     T0,
@@ -167,6 +184,37 @@ def test_work_that_makes_room_is_not_looked_for_where_the_data_is_still_to_come(
     assert only(placements(cmo.decide(at(0.1)))).victims == ()
 
 
+def placer(*events):
+    """A planner that was told so, and its sites."""
+    policy, sites, ledger = Policy(), Sites(), Ledger()
+    outlook = Outlook(policy)
+    for event in events:
+        match event:
+            case SiteObserved():
+                sites.fold(event)
+            case RouteDecided():
+                sites.wan.fold(event)
+            case _:
+                outlook.fold_series(event)
+    ledger.set_sites(sites.all, {}, T0.timestamp())
+    return Placer(policy, sites, ledger, outlook, Lengths())
+
+
+def test_who_is_put_off_to_a_site_starts_there_when_the_data_is_there_or_not_there_at_all():
+    """Answers to the grid and to prices put choices off, and know nothing of the network."""
+    planner = placer(*cheap_b(), *flat("c"), route("a", "b", 60), route("a", "c", 0, path=False))
+    told = submitted(data=(10, "a"))
+    job = Job("j", spec=told.spec, submitted_at=told.submitted_at)
+    planned = planner.choose(job, told.spec, T0)
+    assert planned.site == "b"
+    early = replace(planned, start_at=T0, stretches=((T0.timestamp(), 3600.0),))
+    there = planner.with_data(job, told.spec, early, planned, T0)
+    assert (there.start_at, there.data_at) == (later(1 / 6), later(1 / 6))
+    assert there.stretches[0][0] == there.start_at.timestamp()
+    cut_off = replace(planned, site="c", start_at=at(5))
+    assert planner.with_data(job, told.spec, cut_off, planned, T0).site == "b"
+
+
 # The pipe -----------------------------------------------------------------------------------------------------------------
 
 
@@ -212,6 +260,26 @@ def test_a_recovered_core_queues_behind_movements_that_were_promised():
     cmo = core(*log)
     cmo.fold(submitted("j", data=(10, "a"), runs=3))
     assert only(placements(cmo.decide(T0))).data_at == later(2 / 6)
+
+
+def test_the_pipe_is_given_back_by_who_is_told_to_be_over():
+    log = [*cheap_b(), route("a", "b", 60), submitted("i", data=(10, "a"), runs=3)]
+    log += core(*log).decide(T0)
+    cmo = core(*log)
+    cmo.decide(T0)
+    cmo.fold(
+        JobFinished(job_id="i", tenant="t", outcome="cancelled", reason=FinishReason.CANCELLED, finished_at=at(0.05))
+    )
+    cmo.fold(submitted("j", data=(10, "a"), runs=3))
+    assert only(placements(cmo.decide(at(0.05)))).data_at == later(0.05 + 1 / 6)
+
+
+def test_who_is_stuck_is_not_sent_where_its_data_would_take_longer_than_it_has_waited():
+    job = submitted(data=(30, "b"), runs=1)
+    for gib_per_h, moves in ((60, True), (10, False)):
+        cmo = core(*cheap_b(), route("b", "a", gib_per_h), job)
+        assert only(placements(cmo.decide(T0))).site == "b"
+        assert bool(withdrawals(cmo.decide(at(2.1)))) == moves
 
 
 def test_a_full_path_still_carries_a_little_and_a_movement_of_years_is_none():
