@@ -48,7 +48,7 @@ class WithdrawalReason(StrEnum):
 class DeferralCause(StrEnum):
     """Why a job has no placement yet."""
 
-    NO_READY_SITE = "no_ready_site"  # every site that can hold it is lost, has too few ready nodes, or no path to its data
+    NO_READY_SITE = "no_ready_site"  # who can hold it is lost, has too few ready nodes, or no path to its data
     LATENCY = "latency"  # as measured now, no site is within the latency that it asks for
     BUDGET = "budget"  # its tenant's budget for the window is used up
 
@@ -137,7 +137,7 @@ class JobPlaced(WorkloadEvent, frozen=True, kw_only=True):
     spec: JobSpec
     submitted_at: Time
     start_at: Time
-    data_at: Time | None = None  # when its data is there, at the headroom that was known; None: nothing limits its movement
+    data_at: Time | None = None  # when its data is there, by the headroom of its path; None: nothing limits it
     attempt: PositiveInt = 1
     reason: PlacementReason
     cost: CostBreakdown
