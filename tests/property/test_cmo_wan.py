@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 
 from solyx.events import JobPlaced, JobSubmitted, PlacementWithdrawn, RouteDecided, WorkloadReason
 from tests.unit.cmo.cmo_builders import (
-    T0,
     at,
     cancelled,
     carbon,
     core,
-    placements,
     prices,
     report,
     route,
@@ -146,20 +144,3 @@ def test_no_start_before_its_data_is_there_and_no_pair_moves_more_than_its_headr
     for _ in range(steps):
         network.step(to_submit)
         network.decide()
-
-
-@MODEST
-@given(st.lists(jobs_of, min_size=1, max_size=12), st.integers(0, 1000))
-def test_links_that_carry_everything_at_once_change_nothing(draws, seed):
-    """As good as no limit: the same sites, and starts within a second for each movement."""
-    jobs = [submitted(f"job-{index}", **{**options, "max_delay": None}) for index, options in enumerate(draws)]
-    pairs = [(source, target) for source in (*NAMES, "elsewhere") for target in NAMES if source != target]
-    made: list[list[JobPlaced]] = []
-    for routes in ([], [route(*pair, 1e9) for pair in pairs]):
-        cmo = Network(Random(seed)).cmo
-        for event in (*routes, *jobs):
-            cmo.fold(event)
-        made.append(placements(cmo.decide(T0)))
-    for free, linked in zip(*made, strict=True):
-        assert (free.job_id, free.site) == (linked.job_id, linked.site)
-        assert timedelta(0) <= linked.start_at - free.start_at <= timedelta(seconds=len(jobs))
