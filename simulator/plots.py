@@ -13,6 +13,7 @@ from solyx.energy import HOUR_S
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib.rcsetup import cycler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 _LONG_H = 24 * 45
 _DPI = 110
 _METADATA = {"Software": None}  # matplotlib's version would make the bytes depend on it
+# More colours than there are policies, so that no two look alike.
+plt.rcParams["axes.prop_cycle"] = cycler(
+    "color", [mpl.colormaps[name](k) for name in ("tab10", "Dark2") for k in range(8)]
+)
 
 
 def draw(directory: Path, experiment: Experiment, schedules: dict[str, Runs], summaries: list[Summary]) -> list[Path]:
