@@ -25,24 +25,12 @@ class ReliefJob(Model, frozen=True, kw_only=True):
     saves_eur: float = 0.0  # what its power costs above the bound in the window, less what stopping it loses
 
 
-class ReliefRequested(Event, frozen=True, kw_only=True):
-    """The DRM asks the CMO to move or suspend the least valuable work of a site; a later record replaces it.
-
-    In the window nothing new is to start there, either.
-    """
-
-    TYPE: ClassVar[str] = "io.solyx.relief.requested.v1"
-    TOPIC: ClassVar[str] = "grid"
+class PriceWindow(Event, frozen=True, kw_only=True):
+    """About one site in the hours in which its price is above its bound; a later record of the site replaces it."""
 
     site: str
     start: Time
-    end: Time  # the price is above the bound until then, as published
-    reason: ReliefReason
-    price_bound_eur_per_mwh: float
-    price_eur_per_mwh: float  # the highest of the window
-    jobs: tuple[ReliefJob, ...] = ()  # the least valuable first; none before the window begins
-    detail: str = ""  # in words, with the figures
-    requested_at: Time
+    end: Time
 
     @property
     def key(self) -> str:
@@ -55,6 +43,23 @@ class ReliefRequested(Event, frozen=True, kw_only=True):
     @property
     def subject(self) -> str:
         return self.site
+
+
+class ReliefRequested(PriceWindow, frozen=True, kw_only=True):
+    """The DRM asks the CMO to move or suspend the least valuable work of a site; a later record replaces it.
+
+    In the window nothing new is to start there, either.
+    """
+
+    TYPE: ClassVar[str] = "io.solyx.relief.requested.v1"
+    TOPIC: ClassVar[str] = "grid"
+
+    reason: ReliefReason
+    price_bound_eur_per_mwh: float
+    price_eur_per_mwh: float  # the highest of the window
+    jobs: tuple[ReliefJob, ...] = ()  # the least valuable first; none before the window begins
+    detail: str = ""  # in words, with the figures
+    requested_at: Time
 
     @property
     def id(self) -> str:
@@ -78,15 +83,12 @@ class ReliefKept(Model, frozen=True, kw_only=True):
     reason: KeptReason
 
 
-class ReliefAnswered(Event, frozen=True, kw_only=True):
+class ReliefAnswered(PriceWindow, frozen=True, kw_only=True):
     """What the CMO did about a request: each is answered once. A later record of the site replaces it."""
 
     TYPE: ClassVar[str] = "io.solyx.relief.answered.v1"
     TOPIC: ClassVar[str] = "responses"
 
-    site: str
-    start: Time
-    end: Time
     requested_at: Time  # of the request
     asked_w: NonNegative = 0.0  # of the jobs that were named
     relieved_w: NonNegative = 0.0  # of what ran and was taken back
@@ -96,18 +98,6 @@ class ReliefAnswered(Event, frozen=True, kw_only=True):
     stopped: NonNegativeInt = 0  # preempted: their progress is lost
     kept: tuple[ReliefKept, ...] = ()
     answered_at: Time
-
-    @property
-    def key(self) -> str:
-        return f"{self.site}/price-bound"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
-
-    @property
-    def subject(self) -> str:
-        return self.site
 
     @property
     def id(self) -> str:

@@ -2,10 +2,8 @@
 
 from datetime import timedelta
 
-import numpy as np
 import pytest
 
-from services.cmo.core.cover import cheapest_cover
 from services.cmo.core.yielding import pods_in_place_of
 from solyx.events import PlacementReason, Victim, WithdrawalReason, WorkloadReason
 from tests.unit.cmo.cmo_builders import (
@@ -383,53 +381,3 @@ def test_it_stays_in_the_queue_where_no_other_site_could_make_room():
     cmo = full(*lives, names=("a", "b"), stuck_s=3600.0)
     assert head_of(cmo).site == "a"
     assert cmo.decide(at(NOW + 9)) == []
-
-
-def test_a_search_that_was_broken_off_still_takes_nobody_who_can_be_spared():
-    """Of 36 members the search looks at a small part of all sets."""
-    offers = [
-        40,
-        3,
-        30,
-        1,
-        8,
-        13,
-        3,
-        13,
-        2,
-        5,
-        5,
-        3,
-        3,
-        1,
-        5,
-        3,
-        5,
-        27,
-        1,
-        1,
-        5,
-        5,
-        40,
-        5,
-        1,
-        40,
-        13,
-        5,
-        40,
-        5,
-        13,
-        5,
-        40,
-        2,
-        2,
-        40,
-    ]
-    dear = {1, 4, 8, 15, 20, 21, 23, 32}
-    cheap = {12, 14, 16, 18, 19, 22, 26, 27, 28, 33, 35}
-    costs = [10.0 if one in dear else 0.01 if one in cheap else 1.0 for one in range(len(offers))]
-    found = cheapest_cover(np.array([207]), np.array(offers)[:, None], np.array(costs))
-    assert found is not None
-    total = sum(offers[one] for one in found)
-    assert total >= 207
-    assert all(total - offers[one] < 207 for one in found)
