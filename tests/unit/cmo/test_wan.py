@@ -105,6 +105,18 @@ def test_the_run_is_priced_where_it_lies_after_the_shift():
 
 
 @pytest.mark.parametrize("suspendable", [False, True])
+@pytest.mark.parametrize(("share", "chosen"), [(0.1, "b"), (1.5, "a")])
+def test_a_shifted_start_bears_its_movement_and_its_delay(suspendable, share, chosen):
+    """Of what the other site saves, each by itself: a little, or more than all of it."""
+    job = submitted(data=(10, "a"), runs=3, suspendable=suspendable)
+    way = route("a", "b", 60)  # ten minutes
+    gain_eur = placed(*flat("a", price=100.0), job).cost.energy_eur - placed(*cheap_b(), way, job).cost.energy_eur
+    a = [site("a", egress=share * gain_eur / 10), prices("a", *[100.0] * 100, start=-24), carbon("a")]
+    assert placed(*a, *flat("b", price=10.0), way, job).site == chosen
+    assert placed(*cheap_b(), way, job, delay_eur_per_job_h=6 * share * gain_eur).site == chosen
+
+
+@pytest.mark.parametrize("suspendable", [False, True])
 def test_the_shifted_run_must_find_room(suspendable):
     """From two o'clock on somebody else has all of `b`."""
     blocker = submitted("blocker", cores=8, runs=5)
@@ -333,3 +345,12 @@ def test_a_migration_over_a_fast_link_begins_when_the_data_is_there():
     cmo.fold(msgspec.structs.replace(stopped, started_at=T0, progress_s=3600.0))
     made = only(placements(cmo.decide(at(1))))
     assert (made.site, made.start_at, made.data_at) == ("b", later(1.05), later(1.05))
+
+
+def test_a_withdrawal_says_when_the_data_would_have_been_there():
+    job = submitted(data=(10, "a"), runs=3)
+    cmo = core(*cheap_b(), route("a", "b", 60), job)
+    made = only(placements(cmo.decide(T0)))
+    cmo.fold(cancelled(job))
+    assert [one.data_at for one in withdrawals(cmo.decide(at(0.01)))] == [made.data_at]
+    assert made.data_at is not None
