@@ -69,11 +69,15 @@ async def running(
         await gateway.prepare()
         if workers:
             gateway.start_workers()
-            await until(lambda: gateway.watch.readiness("ok").ready)
+            await until(lambda: is_ready(gateway))
         yield Running(gateway, bus, clock)
     finally:
         gateway.wakeups.close()
         await gateway.close()
+
+
+async def is_ready(gateway: Gateway) -> bool:
+    return (await gateway.watch.readiness()).ready
 
 
 async def until(condition: Callable[[], object], within_s: float = 20.0) -> None:

@@ -10,7 +10,6 @@ import socket
 from typing import TYPE_CHECKING
 
 import uvicorn
-from sqlalchemy import text
 
 from services.gateway.api.access import Directory, KeyRing, RateLimit, StreamLimit
 from services.gateway.api.application import make_application
@@ -35,15 +34,12 @@ from solyx.topics import DEADLETTERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
     from services.gateway.settings import GatewaySettings
     from solyx.bus.port import Bus
     from solyx.clock import Clock
 
 log = get_logger()
 
-DATABASE_PROBE_S = 2.0
 GRACE_S = 5.0
 
 
@@ -66,8 +62,9 @@ class Gateway:
         self.probe = BrokerProbe(bus)
         self.watch = Watch(
             settings=settings,
+            engine=self.engine,
             probe=self.probe,
-            relay=(self.relay, self.relay_worker),
+            relay=self.relay_worker,
             projector=(self.projector, self.projector_worker),
         )
         self.wakeups = Wakeups(url, settings.poll_s)
@@ -90,7 +87,6 @@ class Gateway:
             streams=StreamLimit(settings.streams_per_key),
             wakeups=self.wakeups,
             watch=self.watch,
-            database=lambda: database_status(self.engine),
         )
         self.application = make_application(self.parts)
 
@@ -142,7 +138,7 @@ class Gateway:
     async def _begin(self) -> None:
         await self.prepare()
         self.start_workers()
-        while not self.watch.readiness("ok").ready:  # noqa: ASYNC110 - threads change it
+        while not (await self.watch.readiness()).ready:  # noqa: ASYNC110 - threads and the database change it
             await asyncio.sleep(0.02)
         log.info("ready")
 
@@ -155,20 +151,6 @@ class Gateway:
     def _on_failure(self, error: BaseException) -> None:
         self.failure = error
         self._loop.call_soon_threadsafe(self._ended.set)
-
-
-async def database_status(engine: AsyncEngine) -> str:
-    """Whether the database answers: "ok", or what is wrong."""
-    try:
-        async with asyncio.timeout(DATABASE_PROBE_S), engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
-    except TimeoutError:
-        return f"no answer in {DATABASE_PROBE_S:g} s"
-    except Exception as error:
-        if not is_transient(error):
-            raise
-        return f"unreachable: {type(error).__name__}"
-    return "ok"
 
 
 async def _until_there(what: str, work: Callable[[], object]) -> None:

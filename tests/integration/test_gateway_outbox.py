@@ -1,17 +1,21 @@
 """The outbox: the order of commits, nothing lost, whatever is cut."""
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
 
+from devstack.postgres import PostgresServer
 from services.gateway.store import outbox
 from solyx.bus.memory import MemoryBus
 from solyx.bus.port import Publisher, Received, Transient
 from solyx.database import dsn
 from solyx.events import JobCancellationRequested, JobSubmitted, Record, decode
-from tests.gateway_app import JOB, running, until
+from tests.gateway_app import JOB, Running, running, submit, until
 from tests.gateway_events import START
 
 INSERT = """INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, "time")
@@ -65,7 +69,6 @@ async def test_exactly_the_published_prefix_is_deleted(postgres_url: str) -> Non
         await outbox.delete(connection, outbox.BEGINNING, through)
         assert await ids(connection) == ["n3", "n4", "n5"]
         assert [row.id for row in await outbox.read(connection, through, 2)] == ["n3", "n4"]
-        assert await outbox.oldest_age_s(connection) >= 0
         await connection.close()
 
 
@@ -162,6 +165,90 @@ async def test_a_second_gateway_stands_by_and_takes_over(postgres_url: str) -> N
         await until(lambda: standby.gateway.projector_worker.state == "leading")
         job_id = (await client.post("/v1/jobs", json=JOB)).json()["id"]
         await until(lambda: job_id in job_ids(bus.records("jobs")))
+
+
+async def shown(gateway: Running) -> dict[str, Any]:
+    """What /readyz says, and /metrics of the same."""
+    async with gateway.client() as client:
+        ready = await client.get("/readyz")
+        metrics = (await client.get("/metrics")).text
+    (age,) = re.findall(r"^solyx_outbox_oldest_seconds (.*)$", metrics, re.MULTILINE)
+    return {**ready.json(), "status": ready.status_code, "metric": float(age)}
+
+
+@asynccontextmanager
+async def horizon_held(server: PostgresServer) -> AsyncIterator[None]:
+    """A transaction that writes in another database of the server, as CREATE DATABASE does, holds every outbox back."""
+    connection = await asyncpg.connect(dsn(server.url))
+    await connection.execute("BEGIN")
+    await connection.execute("SELECT pg_current_xact_id()")
+    try:
+        yield
+    finally:
+        await connection.close()
+
+
+async def test_a_gateway_that_does_not_publish_yet_shows_what_waits(still: Running) -> None:
+    nothing = await shown(still)
+    async with still.client() as client:
+        await submit(client)
+    waiting = await shown(still)
+    assert (nothing["relay"], nothing["oldest_unpublished_s"], nothing["metric"]) == ("starting", 0, 0)
+    assert (waiting["relay"], waiting["oldest_unpublished_s"] > 0, waiting["metric"] > 0) == ("starting", True, True)
+
+
+async def test_every_replica_shows_what_waits_now_and_only_the_one_that_publishes_is_unready_for_it(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    bus, patience = MemoryBus(), {"ready_max_outbox_age_s": 0.05}
+    async with (
+        running(postgres_url, bus=bus, **patience) as leader,
+        running(postgres_url, bus=bus, **patience) as standby,
+        standby.client() as client,
+    ):
+        async with horizon_held(postgres_server):
+            await submit(client)
+            at_once = [await shown(replica) for replica in (leader, standby)]
+            await asyncio.sleep(0.1)
+            later = [await shown(replica) for replica in (leader, standby)]
+        assert [look["relay"] for look in at_once] == ["leading", "standby"]
+        assert all(look["oldest_unpublished_s"] > 0 and look["metric"] > 0 for look in at_once + later)
+        assert [look["status"] for look in later] == [503, 200]
+        await until(lambda: len(bus.records("jobs")) == 1)
+
+        async def nothing_waits() -> bool:
+            looks = [await shown(replica) for replica in (leader, standby)]
+            return all((look["oldest_unpublished_s"], look["status"]) == (0, 200) for look in looks)
+
+        await until(nothing_waits)
+
+
+async def test_a_gateway_that_stops_publishes_first_what_it_accepted(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    bus = MemoryBus()
+    async with running(postgres_url, bus=bus) as gateway, gateway.client() as client:
+        async with horizon_held(postgres_server):
+            accepted = {await submit(client) for _ in range(3)}
+            stopping = asyncio.create_task(gateway.gateway.close())
+            await until(lambda: gateway.gateway.relay_worker.stopping)
+            await asyncio.sleep(0.1)
+            assert not bus.records("jobs")
+        await stopping
+        assert set(job_ids(bus.records("jobs"))) == accepted
+
+
+async def test_a_gateway_that_stops_does_not_wait_for_ever_for_a_transaction_of_another(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    bus = MemoryBus()
+    async with horizon_held(postgres_server):
+        async with running(postgres_url, bus=bus) as gateway, gateway.client() as client:
+            accepted = await submit(client)
+        assert gateway.gateway.relay_worker.state == "stopped"
+        assert not bus.records("jobs")
+    async with running(postgres_url, bus=bus):
+        await until(lambda: job_ids(bus.records("jobs")) == [accepted])
 
 
 async def test_old_idempotency_keys_are_forgotten(postgres_url: str) -> None:

@@ -24,11 +24,12 @@ _NOT_READY = {503: {**answers(200, Readiness)[200], "description": "Not ready; t
 @router.get("/readyz", responses=answers(200, Readiness) | _NOT_READY)
 async def readyz(parts: PartsDep) -> Response:
     """Whether jobs are taken, published and shown; 503 when not, and which part is why."""
-    readiness = parts.watch.readiness(await parts.database())
+    readiness = await parts.watch.readiness()
     return json(readiness, 200 if readiness.ready else 503)
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics() -> Response:
+async def metrics(parts: PartsDep) -> Response:
     """In Prometheus' text format."""
+    await parts.watch.look_at_database()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -13,8 +13,6 @@ from services.gateway.api.problem import ApiProblem, invalid_field
 from solyx.security import Principal, bearer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from services.gateway.api.access import Directory, KeyRing, RateLimit, StreamLimit
     from services.gateway.api.stream import Wakeups
     from services.gateway.service.health import Watch
@@ -49,7 +47,6 @@ class Parts:
     streams: StreamLimit
     wakeups: Wakeups
     watch: Watch
-    database: Callable[[], Awaitable[str]]  # "ok", or what is wrong
 
 
 def parts_of(request: Request) -> Parts:

@@ -34,7 +34,9 @@ class Readiness(View, frozen=True, kw_only=True):
     relay: str
     projector: str
     lag_records: int  # read model behind the log
-    oldest_unpublished_s: float  # age of the oldest outbox row, wall seconds
+    oldest_unpublished_s: (
+        float | None
+    )  # age of the oldest outbox row, wall seconds; 0: none; null: the database does not say
 
 
 class Health(View, frozen=True, kw_only=True):

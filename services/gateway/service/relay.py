@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from services.gateway.service.retention import Retention
 from services.gateway.store import outbox
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 log = get_logger()
 
 PUBLISH_TIMEOUT_S = 10.0
-MEASURE_EVERY_S = 1.0
 FORGET_EVERY_S = 600.0
+DRAIN_S = 5.0
+"""How long a relay that leaves goes on, at most: another transaction may hold the horizon, or other replicas take jobs."""
 HORIZON_POLL_S = 0.01
 """A wake-up comes with the commit; an older transaction may hold the horizon a moment longer."""
 
 SOURCE = "solyx/gateway"
-OUTBOX_AGE = Gauge("solyx_outbox_oldest_seconds", "Age of the oldest unpublished outbox row")
 PUBLISHED = Counter("solyx_outbox_published_total", "Outbox rows published and deleted")
 
 _FIXED = [
@@ -70,8 +70,7 @@ class Relay:
 
     def __init__(self, bus: Bus, settings: GatewaySettings, clock: Clock) -> None:
         self._bus, self._settings, self._clock = bus, settings, clock
-        self.oldest_s = 0.0  # age of the oldest unpublished row, as last measured
-        self._measured_at = self._forgot_at = -FORGET_EVERY_S
+        self._forgot_at = -FORGET_EVERY_S
 
     async def lead(self, connection: asyncpg.Connection, worker: Worker) -> None:
         """Move rows until asked to stop."""
@@ -93,8 +92,24 @@ class Relay:
                     continue
                 held_back = await outbox.is_waiting(connection, after)
                 await worker.pause(HORIZON_POLL_S if held_back else self._settings.poll_s)
+            await self._drain(connection, publisher, worker, after)
         finally:
             publisher.close()
+
+    async def _drain(
+        self, connection: asyncpg.Connection, publisher: Publisher, worker: Worker, after: Position
+    ) -> None:
+        """Publish what is left before leaving: there may be no other replica, and what waits here waits for the next start."""
+        until_s = monotonic_s() + DRAIN_S
+        while waiting := await outbox.is_waiting(connection, after):
+            if monotonic_s() > until_s:
+                break
+            position = await self._turn(connection, publisher, after)
+            if position is None:
+                await worker.pause(HORIZON_POLL_S)
+            else:
+                after = position
+        log.info("relay_leaving", unpublished=waiting)
 
     async def _turn(self, connection: asyncpg.Connection, publisher: Publisher, after: Position) -> Position | None:
         """Move one batch; None: there was nothing."""
@@ -109,10 +124,6 @@ class Relay:
 
     async def _keep_house(self, connection: asyncpg.Connection) -> None:
         now = monotonic_s()
-        if now - self._measured_at > MEASURE_EVERY_S:
-            self._measured_at = now
-            self.oldest_s = await outbox.oldest_age_s(connection)
-            OUTBOX_AGE.set(self.oldest_s)
         if now - self._forgot_at > FORGET_EVERY_S:
             self._forgot_at = now
             await outbox.forget_old_keys(connection, self._settings.idempotency_hours)

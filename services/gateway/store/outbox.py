@@ -11,9 +11,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
+from sqlalchemy import text
 
 if TYPE_CHECKING:
     import asyncpg
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class OutboxRow(msgspec.Struct, frozen=True):
@@ -47,7 +49,10 @@ WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) AND (xid, seq) > ($1::text::
 ORDER BY xid, seq LIMIT $3"""
 _DELETE = "DELETE FROM outbox WHERE (xid, seq) > ($1::text::xid8, $2) AND (xid, seq) <= ($3::text::xid8, $4)"
 _WAITING = "SELECT EXISTS (SELECT FROM outbox WHERE (xid, seq) > ($1::text::xid8, $2))"
-_OLDEST = "SELECT coalesce(extract(epoch FROM now() - min(inserted_at)), 0)::float8 FROM outbox"
+_OLDEST = text("SELECT extract(epoch FROM clock_timestamp() - min(inserted_at))::float8 FROM outbox")
+
+LEAST_AGE_S = 0.001
+"""What a row's age is at least, so that 0 means that there is none."""
 
 
 async def read(connection: asyncpg.Connection, after: Position, limit: int) -> list[OutboxRow]:
@@ -66,10 +71,10 @@ async def delete(connection: asyncpg.Connection, after: Position, through: Posit
     await connection.execute(_DELETE, str(after.xid), after.seq, str(through.xid), through.seq)
 
 
-async def oldest_age_s(connection: asyncpg.Connection) -> float:
-    """Wall seconds since the oldest unpublished row was written; 0 when there is none."""
-    age: float | None = await connection.fetchval(_OLDEST)
-    return age or 0.0
+async def oldest_age_s(connection: AsyncConnection) -> float:
+    """Wall seconds since the oldest unpublished row was written; 0 when there is none, and only then."""
+    age_s: float | None = await connection.scalar(_OLDEST)
+    return 0.0 if age_s is None else max(age_s, LEAST_AGE_S)
 
 
 async def forget_old_keys(connection: asyncpg.Connection, hours: float) -> None:
