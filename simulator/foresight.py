@@ -65,7 +65,7 @@ def _run(job: Job, rates: Floats, lengths: Lengths, world: World, overhead_s: fl
     )
     leaving = job.data_gib * world.egress_eur_per_gib
     first = int(job.arrival_s // HOUR_S) - world.first_hour
-    hours = np.minimum(np.arange(first, first + task.hours + task.starts), rates.shape[1] - 1)
+    hours = np.minimum(np.arange(first, first + task.ahead.hours + task.starts), rates.shape[1] - 1)
     plans = Plans(task, rates[:, hours], np.ones((len(rates), len(hours)), np.bool_), leaving)
     eur = np.concatenate((plans.now_eur[:, None], plans.later_eur), axis=1)
     eur += np.where(np.arange(len(rates)) == job.home, 0.0, leaving[job.home])[:, None]

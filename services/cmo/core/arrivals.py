@@ -57,6 +57,11 @@ def queue_of(work: Work, costs: Floats, load: Floats) -> tuple[int, int]:
     return int(np.where(usable, load, inf).argmin()), 0
 
 
+def full(site: Site, start_s: float) -> str:
+    """Why it does not begin where and when it would be cheapest."""
+    return f"capacity: {site.name} has no room from {iso(start_s)}"
+
+
 def no_room(work: Work, costs: Floats) -> str:
     """Why it is queued."""
     within = work.limit.words or "the horizon"

@@ -111,6 +111,17 @@ class Costing:
         starts[0] = self.now_s
         return starts
 
+    def starts_until(self, latest_s: float) -> int:
+        """How many starts (now, then every full hour) lie at or before ``latest_s``: at least one, at most the horizon's."""
+        turn = (self.now_s // SLOT_S + 1) * SLOT_S
+        if latest_s < turn:
+            return 1
+        return 2 + int(min(self._policy.horizon_h - 1, (latest_s - turn) // SLOT_S))
+
+    def is_last(self, start: int, latest_s: float) -> bool:
+        """Whether no later start lies at or before ``latest_s``; not if it is the horizon that ends them."""
+        return start == self.starts_until(latest_s) - 1 < self._policy.horizon_h
+
     def of_runs(self, spec: JobSpec, kind: Kind, site: int, stretches: tuple[Stretch, ...], then: Then = ()) -> float:
         """EUR of running in these stretches, as plans are compared; infinite where it may not run."""
         prefix = self.prices.weigh(spec.weights.carbon_eur_per_t)

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 NOW = -1
 """The start that is now; start k is the k-th full hour from now, the first being 0."""
-MOST_WORK_H = 96  # hours of work that are planned one by one; what comes after them is taken to cost the mean of a day
-_OVER = 0.02  # a job that still runs with less than this probability is planned no further
 _DAY_H = 24
 _ROUNDING_H = 1e-6
 _CLOSED = 1e15  # EUR; of what cannot be
@@ -60,14 +58,6 @@ class Task:
         return 1.0 - self.now_s % SLOT_S / SLOT_S
 
     @property
-    def hours(self) -> int:
-        """Hours of work that are planned one by one."""
-        spans = np.arange(1.0, MOST_WORK_H + 1.0)
-        if self.ahead.left_s[-1] <= SLOT_S:
-            return 1
-        return 1 + int((self.ahead.beyond(spans[:-1] * SLOT_S) > _OVER).sum())
-
-    @property
     def starts(self) -> int:
         """Full hours at which it may start: at least one is looked at, though it may be too late."""
         return 1 + int(max(0.0, self.slack_h))
@@ -82,60 +72,64 @@ class Plans:
     def __init__(self, task: Task, rates: Floats, room: Bools, leaving_eur: Floats) -> None:
         """Makes them.
 
-        ``rates``: EUR for an hour of work over (site, hour from now), for ``task.hours + task.starts`` hours; infinite where it may
+        ``rates``: EUR for an hour of work over (site, hour from now), for ``task.ahead.hours + task.starts`` hours; infinite where it may
         never run. ``room``: whether the job fits, over the same: in hours in which it is expected to run it must.
         ``leaving_eur``: of moving its data away, by site.
         """
-        self._task, self._hours, self._starts = task, task.hours, task.starts
+        self._task, self._hours, self._starts = task, task.ahead.hours, task.starts
         hours, starts = self._hours, self._starts
         # 1. How much is done in each hour of work and how probable it is that the job is not over before it; for a plan that
         #    begins with a full hour, and for one that begins with what is left of this one.
-        spans = np.stack((np.arange(hours + 1.0), np.arange(hours + 1.0) + task.turn_h)) * SLOT_S
-        done_h = task.ahead.done_by(spans) / SLOT_S
-        alive = task.ahead.beyond(spans[:, :-1])
+        done_h, alive = _by_hour(task)
         self._mean_h = task.ahead.mean_s / SLOT_S
-        # 2. What each hour of work costs after so many pauses, over (how it began, hour of work, site, pauses).
+        # 2. What each hour of work costs after so many pauses, over (hour of work, how it began, site, pauses). Pauses are in
+        #    descending order throughout: the best of all later hours is a running minimum then.
         rates = np.minimum(rates, _CLOSED)
-        closed = np.where(room, rates, _CLOSED)
-        firm = np.arange(hours) < self._mean_h - _ROUNDING_H - np.array([[0.0], [task.turn_h]])
-        rate = np.where(firm[:, :, None, None], _by_work(closed, hours, starts), _by_work(rates, hours, starts))
-        cost = np.diff(done_h, axis=1)[:, :, None, None] * rate
-        pauses = np.arange(starts)
-        tardy = (alive * task.delay_eur_per_h)[:, :, None, None] * pauses
-        self._restart = np.maximum(rate, 0.0) + task.delay_eur_per_h  # nobody restarts to be paid for it
-        self._restart *= (alive * task.restart_h)[:, :, None, None]
-        self._restart += tardy
-        leaving = alive[:, :, None, None] * leaving_eur[:, None]
-        self._run, self._tardy = cost, tardy
-        self._again = np.empty_like(cost)
+        rate = _by_work(rates, hours, starts)[:, None]
+        closed = rates
+        if not room.all():
+            closed = np.where(room, rates, _CLOSED)
+            firm = np.arange(hours)[:, None] < self._mean_h - _ROUNDING_H - np.array([0.0, task.turn_h])
+            rate = np.where(firm[:, :, None, None], _by_work(closed, hours, starts)[:, None], rate)
+        self._run = (done_h[1:] - done_h[:-1])[:, :, None, None] * rate
+        self._tardy = (alive * task.delay_eur_per_h)[:, :, None, None] * np.arange(starts - 1.0, -1.0, -1.0)
+        lost = np.maximum(rate, 0.0) + task.delay_eur_per_h  # nobody restarts to be paid for it
+        self._restart = lost * (alive * task.restart_h)[:, :, None, None]
+        self._restart += self._tardy
+        self._again = np.empty_like(self._run)
         # 3. What lies ahead after the last of these hours, and from there backwards.
         last = rates[:, max(0, hours + starts - _DAY_H) : hours + starts].mean(axis=1)
         ahead_eur = np.empty((2, len(rates), starts))
-        ahead_eur[:] = ((self._mean_h - done_h[:, -1])[:, None] * last)[:, :, None]
-        ahead_eur[0, :, pauses > task.slack_h - task.turn_h] = _CLOSED
-        ahead_eur = self._backwards(ahead_eur, leaving)
+        ahead_eur[:] = ((self._mean_h - done_h[-1])[:, None] * last)[:, :, None]
+        in_time = int(max(0.0, task.slack_h - task.turn_h + 1.0))
+        ahead_eur[0, :, : starts - in_time] = _CLOSED
+        self._backwards(ahead_eur, alive[:, :, None, None] * leaving_eur[:, None])
         # 4. The first start.
-        first = self._run[0, 0] + (self._restart[0, 0] if task.begun else tardy[0, 0])
-        later = first + task.delay_eur_per_h * task.turn_h
+        first = self._run[0, 0] + (self._restart[0, 0] if task.begun else self._tardy[0, 0])
+        later = first[:, ::-1] + task.delay_eur_per_h * task.turn_h
         self.later_eur = np.where(later < _POSSIBLE, later, np.inf)
         lost_h = np.full(len(rates), task.restart_h if task.begun else 0.0)
         rate_now = closed[:, 0].copy()
         if task.running is not None:
             lost_h[task.running], rate_now[task.running] = 0.0, rates[task.running, 0]
-        now = done_h[1, 0] * rate_now + lost_h * (np.maximum(rate_now, 0.0) + task.delay_eur_per_h) + ahead_eur[1, :, 0]
+        now = (
+            done_h[0, 1] * rate_now + lost_h * (np.maximum(rate_now, 0.0) + task.delay_eur_per_h) + ahead_eur[1, :, -1]
+        )
         self.now_eur = np.where(now < _POSSIBLE, now, np.inf)
 
-    def _backwards(self, ahead_eur: Floats, leaving: Floats) -> Floats:
-        """What lies ahead of a job that runs, over (how it began, site, pauses), from the last hour of work to the first."""
-        for hour in range(self._hours - 1, -1, -1):
-            run, again = self._run[:, hour], self._again[:, hour]
-            run += ahead_eur
-            restart = run + self._restart[:, hour]
-            np.minimum(restart, restart.min(axis=1, keepdims=True) + leaving[:, hour], out=again)
-            ahead_eur = np.minimum.accumulate(again[:, :, ::-1], axis=2)[:, :, ::-1]
-            ahead_eur -= self._tardy[:, hour]
+    def _backwards(self, ahead_eur: Floats, leaving: Floats) -> None:
+        """What lies ahead of a job that runs, over (how it began, site, pauses), from the last hour of work to the first; in place."""
+        least, moved = np.empty_like(ahead_eur[:, :1]), np.empty_like(ahead_eur)
+        hours = (self._run, self._again, self._restart, leaving, self._tardy)
+        for run, again, restart, leave, tardy in zip(*(of[::-1] for of in hours), strict=True):
+            np.add(run, ahead_eur, out=run)
+            np.add(run, restart, out=again)
+            np.minimum.reduce(again, axis=1, out=least, keepdims=True)
+            np.add(least, leave, out=moved)
+            np.minimum(again, moved, out=again)
+            np.minimum.accumulate(again, axis=2, out=ahead_eur)
+            ahead_eur -= tardy
             np.minimum(ahead_eur, run, out=ahead_eur)
-        return ahead_eur
 
     def cost(self, site: int, start: int) -> float:
         """EUR of the best plan with this site and start; infinite if there is none."""
@@ -172,20 +166,31 @@ class Plans:
 
     def _next(self, ladder: int, site: int, hour: int, paused: int) -> tuple[int, int]:
         """Where this hour of work is done, and the pauses before it: here and ``paused`` if it runs on."""
-        again = self._again[ladder, hour, site, paused:]
+        column = self._starts - 1 - paused
+        again = self._again[hour, ladder, site, column::-1]
         best = int(again.argmin())
-        if self._run[ladder, hour, site, paused] <= again[best] - self._tardy[ladder, hour, 0, paused]:
+        if self._run[hour, ladder, site, column] <= again[best] - self._tardy[hour, ladder, 0, column]:
             return site, paused
-        paused += best
-        restart = self._run[ladder, hour, :, paused] + self._restart[ladder, hour, :, paused]
+        paused, column = paused + best, column - best
+        restart = self._run[hour, ladder, :, column] + self._restart[hour, ladder, :, column]
         return site if restart[site] <= again[best] else int(restart.argmin()), paused
 
 
+def _by_hour(task: Task) -> tuple[Floats, Floats]:
+    """Over (hour of work, how it began): what is done before it, h; how probable it is that the job is not over by then."""
+    whole_s, still = task.ahead.by_hour
+    done_s, alive = np.empty((len(whole_s), 2)), np.empty((len(still), 2))
+    spans_s: Floats = (np.arange(len(whole_s), dtype=np.float64) + task.turn_h) * SLOT_S
+    done_s[:, 0], done_s[:, 1] = whole_s, task.ahead.done_by(spans_s)
+    alive[:, 0], alive[:, 1] = still, task.ahead.beyond(spans_s[:-1])
+    return done_s / SLOT_S, alive
+
+
 def _by_work(rates: Floats, hours: int, starts: int) -> Floats:
-    """Rates over (hour of work, site, pauses): hour n after p pauses is the (n + p)-th full hour from now."""
+    """Rates over (hour of work, site, pauses): hour n after p pauses is the (n + p)-th full hour from now; the most pauses first."""
     return rates.take(_slots(hours, starts), axis=1).transpose(1, 0, 2)
 
 
 @lru_cache(maxsize=4096)
 def _slots(hours: int, starts: int) -> NDArray[np.int64]:
-    return 1 + np.arange(hours)[:, None] + np.arange(starts)
+    return 1 + np.arange(hours)[:, None] + np.arange(starts)[::-1]

@@ -17,6 +17,7 @@ runs have ended, which changes what starts are expected to cost and nothing that
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import log
 from typing import TYPE_CHECKING
 
@@ -35,27 +36,57 @@ _TAIL_SHARE = 0.1  # what a run that outlasts every known length is expected to 
 _SMOOTH = np.array([0.25, 0.5, 0.25])  # neighbouring bins hold much the same
 _UNSEEN = 0.5  # runs spread over all bins: no length is impossible
 _KEPT = 8192
+_AHEADS = 1024  # of the jobs that are looked at in one decision, and some
+_HOUR_S = 3600.0
+MOST_WORK_H = 96  # hours of work that are planned one by one; what comes after them is taken to cost the mean of a day
+_OVER = 0.02  # a job that still runs with less than this probability is planned no further
+_SPANS_S = np.arange(1.0, MOST_WORK_H) * _HOUR_S
+_NONE = np.zeros(1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # without slots: what is asked of it again and again is worked out once
 class Ahead:
     """The work that a job may have left."""
 
     left_s: Floats  # ascending
     share: Floats  # the probability of each; they add up to 1
 
-    @property
+    @cached_property
     def mean_s(self) -> float:
         """Expected."""
         return float(self.left_s @ self.share)
 
     def done_by(self, spans_s: Floats) -> Floats:
         """The work that is expected to be done in spans of running, s: E[min(left, span)]."""
-        return np.minimum(spans_s[..., None], self.left_s) @ self.share
+        over = self.left_s.searchsorted(spans_s, "right")
+        return self._over_s[over] + spans_s * self._longer[over]
 
     def beyond(self, spans_s: Floats) -> Floats:
         """The probability that it still runs after such spans."""
-        return (spans_s[..., None] < self.left_s) @ self.share
+        return self._longer[self.left_s.searchsorted(spans_s, "right")]
+
+    @cached_property
+    def _longer(self) -> Floats:
+        """The probability of the k-th length and all longer ones; the last is 0."""
+        return np.concatenate((self.share[::-1].cumsum()[::-1], _NONE))
+
+    @cached_property
+    def _over_s(self) -> Floats:
+        """The expected work of the k shortest lengths."""
+        return np.concatenate((_NONE, (self.left_s * self.share).cumsum()))
+
+    @cached_property
+    def hours(self) -> int:
+        """Hours of work that are worth a look one by one."""
+        if self.left_s[-1] <= _HOUR_S:
+            return 1
+        return 1 + int((self.beyond(_SPANS_S) > _OVER).sum())
+
+    @cached_property
+    def by_hour(self) -> tuple[Floats, Floats]:
+        """Of each of these hours: the work expected to be done before it, and at the end of the last, s; the probability that it begins."""
+        spans_s = np.arange(self.hours + 1.0) * _HOUR_S
+        return self.done_by(spans_s), self.beyond(spans_s[:-1])
 
 
 class Lengths:
@@ -69,6 +100,7 @@ class Lengths:
         self._likely: Floats | None = None  # smoothed: of each ratio
         self._common = self._lengths  # smoothed: of each length
         self._shares: dict[float, Floats] = {}
+        self._aheads: dict[tuple[float, float], Ahead] = {}
 
     def learn(self, estimate_s: float, true_s: float) -> None:
         """A job has succeeded after this much work."""
@@ -81,9 +113,18 @@ class Lengths:
             self._likely = np.convolve(self._ratios, _SMOOTH, mode="same")
             self._common = np.convolve(self._lengths, _SMOOTH, mode="same") + _UNSEEN / _LENGTHS
             self._shares.clear()
+            self._aheads.clear()
 
     def ahead(self, estimate_s: float, done_s: float) -> Ahead:
         """What a job may have left after ``done_s`` of work."""
+        ahead = self._aheads.get((estimate_s, done_s))
+        if ahead is None:
+            if len(self._aheads) >= _AHEADS:
+                self._aheads.clear()
+            ahead = self._aheads[estimate_s, done_s] = self._ahead(estimate_s, done_s)
+        return ahead
+
+    def _ahead(self, estimate_s: float, done_s: float) -> Ahead:
         share = self._of(estimate_s)
         if share is not None:
             first = int(np.searchsorted(self._length_s, done_s, side="right"))

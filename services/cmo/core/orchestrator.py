@@ -238,7 +238,6 @@ class CmoCore:
             if job.live:
                 return
         self._use.end(job.job_id)
-        self._accounts.plan(job, spec)
         if job.end == "succeeded":
             self._learn(job, spec)
             self._finish(job, "succeeded", FinishReason.COMPLETED, "", now, decisions)
@@ -251,6 +250,7 @@ class CmoCore:
             message += f", {report.message}" if report.message else ""
             self._finish(job, "failed", FinishReason.RETRIES_EXHAUSTED, message, now, decisions)
         else:
+            self._accounts.plan(job, spec)
             self._enqueue(job)
 
     def _review_live(self, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:

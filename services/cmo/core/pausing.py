@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from services.cmo.core.arrivals import full
 from services.cmo.core.costing import Work, least
-from services.cmo.core.interruption import MOST_WORK_H, NOW, Plans, Task
+from services.cmo.core.interruption import NOW, Plans, Task
 from services.cmo.core.ledger import SLOT_S, Room
+from services.cmo.core.lengths import MOST_WORK_H
 from services.cmo.core.limits import limit_of
 from solyx.events import PlacementReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from services.cmo.core.costing import Costing, Then
@@ -41,9 +45,18 @@ class Course:
 class Courses:
     """All plans of one job."""
 
-    def __init__(self, work: Work, plans: Plans, costing: Costing, sites: Sites, room: NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        work: Work,
+        costing: Costing,
+        sites: Sites,
+        make: Callable[[NDArray[np.bool_]], Plans],
+        room: NDArray[np.bool_],
+    ) -> None:
+        """``make``: the plans for such room."""
         self._work, self._costing, self._sites = work, costing, sites
-        self._plans = plans
+        self._make, self._room = make, room
+        self._plans = plans = make(room)
         self._eur = np.concatenate((plans.now_eur[:, None], plans.later_eur), axis=1)
         self._eur += work.kind.movement_eur[:, None]
         self._eur[np.arange(self._eur.shape[1]) >= costing.prices.starts[:, None]] = inf
@@ -65,12 +78,26 @@ class Courses:
         """Leave this one out."""
         self._eur[site, start - NOW] = inf
 
-    def best(self, bound_by: str = "", reason: PlacementReason = PlacementReason.LEAST_COST) -> Choice | None:
-        """The cheapest plan; None: there is none."""
+    def _bound_by(self, site: int, start: int) -> tuple[str, PlacementReason]:
+        """Why the cheapest plan begins there and then, in words."""
+        work = self._work
+        reason = PlacementReason.ONLY_SITE if work.kind.only else PlacementReason.LEAST_COST
+        if not self._room.all():
+            wish = Courses(work, self._costing, self._sites, self._make, np.ones_like(self._room)).least()
+            if wish[:2] != (site, start):
+                begins_s = float(self._costing.starts_s(wish[1] - NOW + 1)[-1])
+                return full(self._sites.all[wish[0]], begins_s), reason
+        if work.limit.words and self._costing.is_last(start - NOW, work.limit.latest_s):
+            return work.limit.words, PlacementReason.DEADLINE
+        return work.kind.only, reason
+
+    def best(self, *, told: bool = False) -> Choice | None:
+        """The cheapest plan; None: there is none. ``told``: with the constraint that bound it."""
         site, start, total = self.least()
         if total == inf:
             return None
         work, (stretches, then) = self._work, self._parts(site, start)
+        bound_by, reason = self._bound_by(site, start) if told else ("", PlacementReason.LEAST_COST)
         chosen = self._costing.choice(work.job, work.spec, work.kind, site, stretches, reason, bound_by, then)
         self.forbid(site, start)
         alternative = self._costing.second(work, self._eur)
@@ -155,9 +182,13 @@ class Pausing:
             begun=done_s > 0.0,
             running=running,
         )
-        hours = task.hours + task.starts
+        hours = ahead.hours + task.starts
         rates = self._costing.rates(spec.weights.carbon_eur_per_t, horizon_h + MOST_WORK_H + 1)
         rates = rates[:, :hours] * kind.power_mw[:, None]
         rates[~usable] = inf
         room = Room(self._ledger, kind.demand, work.length_s, now_s).hours(hours)
-        return Courses(work, Plans(task, rates, room, kind.leaving_eur), self._costing, self._sites, room)
+
+        def make(room: NDArray[np.bool_]) -> Plans:
+            return Plans(task, rates, room, kind.leaving_eur)
+
+        return Courses(work, self._costing, self._sites, make, room)

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from services.cmo.core.arrivals import arrival, no_room, queue_of, shift_starts, told
+from services.cmo.core.arrivals import arrival, full, no_room, queue_of, shift_starts, told
 from services.cmo.core.costing import Costing, Work, least
 from services.cmo.core.kinds import Kinds
 from services.cmo.core.ledger import SLOT_S, Room
-from services.cmo.core.limits import is_too_late, iso, limit_of, too_late
+from services.cmo.core.limits import is_too_late, limit_of, too_late
 from services.cmo.core.pausing import Pausing
 from solyx.events import PlacementReason
 
@@ -77,13 +77,12 @@ class Placer:
         return told(choice, kind, unhindered, ready_s, self._sites)
 
     def _best(self, work: Work, done_s: float | None) -> Choice:
-        """In one piece or with pauses."""
-        job, choice = work.job, self._cheapest(work)
+        """With pauses if it may, else in one piece."""
+        job = work.job
         done_s = job.kept_s if done_s is None else done_s
         courses = self._pausing.courses(job, work.spec, work.kind, work.usable, done_s=done_s, ready_s=work.ready_s)
-        if courses is None:
-            return choice
-        return courses.best(choice.bound_by, choice.reason) or choice
+        choice = None if courses is None else courses.best(told=True)
+        return self._cheapest(work) if choice is None else choice
 
     def courses(
         self, job: Job, spec: JobSpec, now: datetime, *, done_s: float, running: int | None = None
@@ -196,8 +195,7 @@ class Placer:
         """In one piece."""
         prices, now_s = self._costing.prices, self._costing.now_s
         kind, usable, limit = work.kind, work.usable, work.limit
-        allowed = self._starts_until(limit.latest_s)
-        count = min(allowed, int(prices.starts[usable].max()))
+        count = min(self._costing.starts_until(limit.latest_s), int(prices.starts[usable].max()))
         starts_s = self._costing.starts_s(count)
         late_h = (starts_s - now_s) / SLOT_S
         costs = self._costing.unit_cost(work, count) * kind.power_mw[:, None]
@@ -217,8 +215,8 @@ class Placer:
         if queued:
             best, bound_by = queue_of(work, costs, room.load()), no_room(work, costs)
         elif wish != best:
-            bound_by = f"capacity: {self._sites.all[wish[0]].name} has no room from {iso(starts_s[wish[1]])}"
-        elif limit.words and best[1] == allowed - 1 < self._policy.horizon_h:
+            bound_by = full(self._sites.all[wish[0]], float(starts_s[wish[1]]))
+        elif limit.words and self._costing.is_last(best[1], limit.latest_s):
             bound_by, reason = limit.words, PlacementReason.DEADLINE
         total = float(costs[best])
         costs[best] = open_to_it[best] = inf
@@ -249,10 +247,3 @@ class Placer:
         stretches = ((start_s, length_s),)
         choice = self._costing.choice(job, spec, kind, site, stretches, PlacementReason.NO_FORECAST, bound_by)
         return replace(choice, queued=not fits.any())
-
-    def _starts_until(self, latest_s: float) -> int:
-        """How many starts (now, then every full hour) lie at or before ``latest_s``: at least one, at most the horizon's."""
-        turn = (self._costing.now_s // SLOT_S + 1) * SLOT_S
-        if latest_s < turn:
-            return 1
-        return 2 + int(min(self._policy.horizon_h - 1, (latest_s - turn) // SLOT_S))

@@ -39,7 +39,7 @@ def plans(made, rates, room=None, leaving=None):
 
 def every_plan(made, rates, room, leaving):
     """The least cost by (site, hour) of the first hour of work, by trying everything; the present hour is whole."""
-    units, slack = made.hours, int(made.slack_h)
+    units, slack = made.ahead.hours, int(made.slack_h)
     mean_h = made.ahead.mean_s / HOUR_S
     least: dict[tuple[int, int], float] = {}
     for hours in combinations(range(units + 1 + slack), units + 1):

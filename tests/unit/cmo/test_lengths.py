@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.cmo.core.lengths import Lengths
+from services.cmo.core.lengths import Ahead, Lengths
 
 
 def learned(pairs, times=400):
@@ -54,3 +56,25 @@ def test_what_runs_longer_is_expected_to_go_on_for_longer():
         lengths.learn(1000.0, 1000.0 * float(np.exp(rng.normal(0, 0.5))))
     ends = [done + lengths.left_s(1000, done) for done in (0, 500, 1000, 2000, 3000)]
     assert ends == sorted(ends)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.floats(0.01, 1)), min_size=1, max_size=8, unique_by=lambda one: one[0]),
+    st.lists(st.integers(0, 400), min_size=1, max_size=5),
+)
+def test_what_is_ahead_is_as_probable_as_the_lengths_that_reach_so_far(lengths, spans):
+    left, share = (np.array(values, dtype=float) for values in zip(*sorted(lengths), strict=True))
+    share /= share.sum()
+    ahead = Ahead(left, share)
+    for span, beyond, done in zip(spans, ahead.beyond(np.array(spans)), ahead.done_by(np.array(spans)), strict=True):
+        assert beyond == pytest.approx(sum(one for long, one in zip(left, share, strict=True) if long > span))
+        assert done == pytest.approx(sum(min(long, span) * one for long, one in zip(left, share, strict=True)))
+    assert ahead.beyond(left[-1:]) == 0.0
+
+
+def test_what_was_learned_counts_for_a_job_that_was_asked_about_before():
+    lengths = Lengths()
+    assert lengths.left_s(100, 30) == 70
+    for _ in range(400):
+        lengths.learn(100, 200)
+    assert lengths.left_s(100, 30) > 120

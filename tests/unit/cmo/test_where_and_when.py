@@ -362,3 +362,26 @@ def test_generation_that_is_not_published_is_not_counted_on():
     made = core(*flat("a", "b"), series("b", "on_site_w", [90.0] * 24, start=-24))
     made.fold(submitted(cores=8, max_delay=0))
     assert only(placements(made.decide(at(0)))).site == "a"
+
+
+@pytest.mark.parametrize(
+    ("best", "taken", "limit", "says"),
+    [
+        ((3, 4, 6), False, 9, ""),
+        ((3, 4, 6), True, 9, "capacity: a has no room from 2023-06-01T03:00+00:00"),
+        ((3, 4, 5), False, 3, "the maximum delay of 3 h"),
+        ((0, 1, 5), False, 3, ""),
+        ((0, 1, 2), False, 0, "the maximum delay of 0 h"),
+    ],
+)
+def test_what_bound_a_job_that_may_pause_is_said_of_its_plan(best, taken, limit, says):
+    hours = [10.0 if hour in best else 200.0 for hour in range(80)]
+    cmo = core(*two_sites(a=hours, b=[300.0] * 80))
+    if taken:
+        cmo.fold(submitted("x", cores=8, runs=2, max_delay=72, sites=("a",)))
+        assert only(cmo.decide(T0)).start_at == at(3)
+    cmo.fold(submitted("j", cores=8, runs=3, max_delay=limit, suspendable=True))
+    placed = only(cmo.decide(T0))
+    assert placed.bound_by == says
+    assert placed.start_at == at(best[0]) or taken
+    assert (placed.reason is PlacementReason.DEADLINE) == says.startswith("the maximum delay")
