@@ -32,7 +32,7 @@ log = get_logger()
 
 PUBLISH_TIMEOUT_S = 10.0
 FORGET_EVERY_S = 600.0
-DRAIN_S = 5.0
+DRAIN_S = 3.0
 """How long a relay that leaves goes on, at most: another transaction may hold the horizon, or other replicas take jobs."""
 HORIZON_POLL_S = 0.01
 """A wake-up comes with the commit; an older transaction may hold the horizon a moment longer."""
