@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from services.actuator.app import run
 from services.actuator.settings import ActuatorSettings
+from solyx.command import start
 from solyx.scenario import ScenarioError
-from solyx.settings import SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 after a signal, 1 after a failure, 2 for settings or a scenario that do not fit."""
-    try:
-        return run(load(ActuatorSettings, "actuator"))
-    except (SettingsError, ScenarioError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    return start("actuator", arguments, says=__doc__, settings=ActuatorSettings, run=run, refusals=(ScenarioError,))
 
 
 if __name__ == "__main__":

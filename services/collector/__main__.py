@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from services.collector.app import run
 from services.collector.config import ConfigError
 from services.collector.settings import CollectorSettings
+from solyx.command import start
 from solyx.scenario import ScenarioError
-from solyx.settings import SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 after a signal, 1 after a failure, 2 for settings, a configuration or a scenario that do not fit."""
-    try:
-        return run(load(CollectorSettings, "collector"))
-    except (SettingsError, ConfigError, ScenarioError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    return start(
+        "collector", arguments, says=__doc__, settings=CollectorSettings, run=run, refusals=(ConfigError, ScenarioError)
+    )
 
 
 if __name__ == "__main__":

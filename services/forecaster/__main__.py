@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from services.forecaster.app import run
 from services.forecaster.settings import ForecasterSettings
-from solyx.settings import SettingsError, load
+from solyx.command import start
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def main() -> int:
-    """The exit status."""
-    try:
-        settings = load(ForecasterSettings, "forecaster")
-        settings.check()
-    except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - there is no logger before the settings are read
-        return 2
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 0 after a signal, 1 after a failure, 2 for settings that do not fit."""
+    return start("forecaster", arguments, says=__doc__, settings=ForecasterSettings, run=_run)
+
+
+def _run(settings: ForecasterSettings) -> int:
+    settings.check()
     return asyncio.run(run(settings))
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from services.actuator.settings import ActuatorSettings
 from services.actuator.simulated.cluster import SimulatedCluster, cluster_file
 from services.actuator.simulated.run_log import doubled, run_logs
-from solyx.settings import load
+from solyx.settings import SettingsError, load
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0; 1 when a run was doubled; 2 for a site that has no cluster."""
+    """Exit code 0; 1 when a run was doubled; 2 for a site that has no cluster, or settings that do not fit."""
     parser = argparse.ArgumentParser(prog="python -m services.actuator.simulated", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     kill = commands.add_parser("kill-node", help="a node dies now, with all that runs on it")
@@ -22,7 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     kill.add_argument("--down-s", type=float, default=0.0, help="scenario seconds until it is back (default: at once)")
     commands.add_parser("runs", help="every run, one line each")
     chosen = parser.parse_args(arguments)
-    settings = load(ActuatorSettings, "actuator")
+    try:
+        settings = load(ActuatorSettings, "actuator")
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     state_dir = Path(settings.state_dir)
     if chosen.command == "runs":
         return _show_runs(state_dir)

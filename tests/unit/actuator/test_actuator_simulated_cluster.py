@@ -343,3 +343,11 @@ def test_the_command_line_kills_a_node_and_lists_runs(
     assert "node_lost" in capsys.readouterr().out
     assert main(["kill-node", "nowhere", "n1"]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_the_command_line_names_a_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOLYX_HTTP_PORT", "many")
+    assert main(["runs"]) == 2
+    assert "SOLYX_HTTP_PORT" in capsys.readouterr().err
