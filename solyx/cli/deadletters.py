@@ -10,7 +10,7 @@ import typer
 from solyx.bus.worker import DeadLetter, parse_dead_letter
 from solyx.cli import connection as connections
 from solyx.cli import views
-from solyx.cli.output import console, errors, print_json, print_table
+from solyx.cli.output import console, errors, print_json, print_table, though_unread
 from solyx.clock import WallClock
 from solyx.events import Poison, Record, decode
 from solyx.topics import BY_NAME, DEADLETTERS
@@ -113,10 +113,11 @@ def replay(
     try:
         for letter in chosen:
             publisher.publish([_record(letter)])
-            if json:
-                print_json({"replayed": _place(letter)})
-            else:
-                console.print(f"replayed {_place(letter)}", highlight=False)
+            with though_unread():
+                if json:
+                    print_json({"replayed": _place(letter)})
+                else:
+                    console.print(f"replayed {_place(letter)}", highlight=False)
             if len(chosen) > 1:
                 time.sleep(1 / rate)
     finally:

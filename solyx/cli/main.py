@@ -6,7 +6,6 @@ or the broker; 4 not found; 130 interrupted.
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from typer.core import TyperGroup
 
 from solyx import __version__
 from solyx.bus.port import Transient
@@ -22,13 +22,26 @@ from solyx.cli import deadletters, nodes, views
 from solyx.cli import quotas as quota_views
 from solyx.cli import usage as usage_views
 from solyx.cli.connection import Json, Key, Url, connect
-from solyx.cli.output import errors, print_json
+from solyx.cli.output import errors, mute, print_json, though_unread
 from solyx.client import ApiError, Unreachable
 from solyx.client.model import TERMINAL
 from solyx.jobfile import JobFileError, parse_job
 
+
+class _QuietPipe(TyperGroup):
+    """Ends a command well whose reader (`| head`) has seen enough; typer would end it with status 1."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            mute()
+            raise typer.Exit from None
+
+
 app = typer.Typer(
     name="solyx",
+    cls=_QuietPipe,
     help="Runs AI and batch work across several sites as one system.",
     epilog="Connects to $SOLYX_URL with $SOLYX_API_KEY, or to the installation that ./run started in this directory.",
     no_args_is_help=True,
@@ -77,11 +90,12 @@ def submit(
             ids = [client.submit(documents[0], idempotency_key=idempotency_key, tenant=tenant).id]
         else:
             ids = client.submit_many(documents, idempotency_key=idempotency_key, tenant=tenant).ids
-        if json:
-            print_json({"ids": ids})
-        else:
-            for job_id in ids:
-                typer.echo(job_id)
+        with though_unread():
+            if json:
+                print_json({"ids": ids})
+            else:
+                for job_id in ids:
+                    typer.echo(job_id)
         if wait and not views.wait_for(client, ids, as_json=json):
             raise typer.Exit(1)
 
@@ -319,8 +333,6 @@ def main() -> None:
     """Run the command line; every expected failure is one message and an exit status."""
     try:
         app(prog_name="solyx")
-    except BrokenPipeError:  # the reader (`| head`) has seen enough; the flush at exit must not complain either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ApiError as error:
         errors.print(str(error), style="red", markup=False)
         sys.exit(4 if error.status == NOT_FOUND else 1)

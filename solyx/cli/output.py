@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -12,19 +14,26 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Sequence
     from datetime import datetime
 
 PIPE_WIDTH = 200
 """Columns where no terminal says how many there are: wide enough that ids and reasons stay on their line."""
 
 
+class _Console(Console):
+    """Leaves it to the command line what a reader that has gone means; rich would end the process with status 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def _width(stream: TextIO) -> int | None:
     return None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
 
 
-console = Console(width=_width(sys.stdout))
-errors = Console(stderr=True, soft_wrap=True, width=_width(sys.stderr))
+console = _Console(width=_width(sys.stdout))
+errors = _Console(stderr=True, soft_wrap=True, width=_width(sys.stderr))
 
 STATE_STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "allocated": "blue"}
 
@@ -33,6 +42,20 @@ def print_json(value: Any) -> None:
     """One JSON document on one line."""
     sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
     sys.stdout.flush()
+
+
+def mute() -> None:
+    """Nobody reads what is printed from now on, and neither that nor the flush at the exit complains."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def though_unread() -> Generator[None]:
+    """For what is said in the middle of a work: the work goes on when nobody reads it any more."""
+    try:
+        yield
+    except BrokenPipeError:
+        mute()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.port import Transient
-from solyx.cli.output import console, errors, moment, number, print_json, print_table, state
+from solyx.cli.output import console, errors, moment, number, print_json, print_table, state, though_unread
 from solyx.client import ApiError, Unreachable
 from solyx.client.model import TERMINAL
 from solyx.clock import monotonic_s
@@ -281,7 +281,8 @@ def wait_for(client: Client, ids: Iterable[str], *, as_json: bool) -> bool:
                 if job.state in TERMINAL:
                     waiting.remove(job_id)
                     succeeded = succeeded and job.state == "succeeded"
-                    _show_end(job, as_json=as_json)
+                    with though_unread():
+                        _show_end(job, as_json=as_json)
         except (Unreachable, ApiError) as error:
             if isinstance(error, ApiError) and error.status not in PASSING:
                 raise
