@@ -16,6 +16,8 @@ from solyx.events import Poison, Record, decode
 from solyx.topics import BY_NAME, DEADLETTERS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from solyx.bus.kafka import KafkaBus
 
 app = typer.Typer(help="List, show and replay dead letters.", no_args_is_help=True)
@@ -96,25 +98,37 @@ def replay(
     json: Json = False,
     kafka: Kafka = None,
 ) -> None:
-    """Put dead letters back into their topics, with their headers and ids, marked as replayed."""
+    """Put dead letters back into their topics, with their headers and ids, marked as replayed. Exit 2 when some could not be."""
     if bool(places) == all_letters:
         errors.print("name the dead letters to replay, or give --all", style="red")
         raise typer.Exit(2)
     bus = _open(kafka)
     letters = _letters(bus)
     chosen = list(letters.values()) if all_letters else [_find(letters, place) for place in places or ()]
-    for letter in chosen:
-        if letter.topic not in BY_NAME or letter.topic == DEADLETTERS.name:
-            errors.print(
-                f"{_place(letter)} is of no topic that it could go back to; it stays parked", style="red", markup=False
-            )
-            raise typer.Exit(2)
+    going, staying = [x for x in chosen if _has_a_way_back(x)], [x for x in chosen if not _has_a_way_back(x)]
+    _put_back(bus, going, rate, as_json=json)
+    for letter in staying:
+        why = "; ".join(filter(None, ["it is of no topic that it could go back to", letter.error]))
+        with though_unread():
+            if json:
+                print_json({"not_replayed": _place(letter), "why": why})
+        errors.print(f"{_place(letter)} stays parked: {why}", style="red", markup=False)
+    if staying:
+        errors.print(f"{len(going)} replayed, {len(staying)} not", style="red", highlight=False)
+        raise typer.Exit(2)
+
+
+def _has_a_way_back(letter: DeadLetter) -> bool:
+    return letter.topic in BY_NAME and letter.topic != DEADLETTERS.name
+
+
+def _put_back(bus: KafkaBus, chosen: Sequence[DeadLetter], rate: float, *, as_json: bool) -> None:
     publisher = bus.publisher(name="deadletters")
     try:
         for letter in chosen:
             publisher.publish([_record(letter)])
             with though_unread():
-                if json:
+                if as_json:
                     print_json({"replayed": _place(letter)})
                 else:
                     console.print(f"replayed {_place(letter)}", highlight=False)

@@ -96,3 +96,30 @@ def test_one_that_names_no_topic_stays_parked(solyx: Solyx, bus: MemoryBus) -> N
     done = solyx("deadletters", "replay", "--all")
     assert done.status == 2
     assert "stays parked" in done.err
+    assert bus.records("deadletters")[1:] == []
+
+
+def test_one_that_stays_parked_keeps_no_other_from_its_replay_and_is_named_at_the_end(
+    solyx: Solyx, bus: MemoryBus
+) -> None:
+    places = [park(bus, 5)]
+    bus.append([Record("deadletters", "k", "k", b"{}", [])])
+    strange = park(bus, 7, topic="of_another_version")
+    places += [park(bus, 8), park(bus, 9, topic="jobs", key="j1")]
+    done = solyx("deadletters", "replay", "--all", "--rate", "1000")
+    assert done.status == 2
+    assert {line.removeprefix("replayed ") for line in done.out.splitlines()} == set(places)
+    assert (len(bus.records("placements")), len(bus.records("jobs"))) == (2, 1)
+    *named, last = done.err.splitlines()
+    assert last == "3 replayed, 2 not"
+    assert len(named) == 2
+    assert any(line.startswith("deadletters/") and "not parked by Solyx" in line for line in named)
+    assert any(line.startswith(f"{strange} stays parked: it is of no topic") for line in named)
+
+
+def test_programs_hear_which_were_not_replayed_and_why(solyx: Solyx, bus: MemoryBus) -> None:
+    place, strange = park(bus, 5), park(bus, 7, topic="of_another_version")
+    done = solyx("deadletters", "replay", strange, place, "--json")
+    replayed, kept = done.documents
+    assert (done.status, replayed, kept["not_replayed"]) == (2, {"replayed": place}, strange)
+    assert "no topic that it could go back to" in kept["why"]
