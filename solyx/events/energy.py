@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from solyx.events.event import Event, NonNegative, Positive, Time
+from solyx.events.event import NonNegative, Positive, SiteEvent, Time
 
 EnergyKind = Literal[
     "price_eur_per_mwh", "carbon_gco2_per_kwh", "renewable_pct", "on_site_w"
 ]  # on site: generated there
 
 
-class EnergySeriesPublished(Event, frozen=True, kw_only=True):
+class EnergySeriesPublished(SiteEvent, frozen=True, kw_only=True):
     """Values of one site's price, carbon intensity or renewable share over consecutive steps.
 
     Day-ahead prices cover the future that is already auctioned; carbon covers the past only. ``values[k]`` holds for
@@ -34,19 +34,11 @@ class EnergySeriesPublished(Event, frozen=True, kw_only=True):
         return f"{self.site}/{self.kind}/{self.start.isoformat()}"
 
     @property
-    def ordering_key(self) -> str:
-        return self.site
-
-    @property
-    def subject(self) -> str:
-        return self.site
-
-    @property
     def id(self) -> str:
         return f"{self.key}.{len(self.values)}"
 
 
-class GridWindow(Event, frozen=True, kw_only=True):
+class GridWindow(SiteEvent, frozen=True, kw_only=True):
     """About one site in the window of one grid event."""
 
     event_id: str
@@ -60,8 +52,8 @@ class GridWindow(Event, frozen=True, kw_only=True):
         return f"{self.site}/{self.event_id}"
 
     @property
-    def ordering_key(self) -> str:
-        return self.site
+    def subject(self) -> str:
+        return self.key  # a site is asked for many things; each is an entity of its own
 
 
 class GridEventAnnounced(GridWindow, frozen=True, kw_only=True):

@@ -64,11 +64,26 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.key
 
 
-class WorkloadEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """Something about one job at one site, under one revision of its placement.
+class SiteEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Something about one site, which has a field ``site``; there may be several things to say of it, each under its own key.
 
-    Keyed by site and job, ordered by site: one shard sees all that concerns a site in order.
+    Ordered by site: one shard sees all that concerns it in order.
     """
+
+    if TYPE_CHECKING:
+        site: str  # each type has the field in its own place, which is the place in its schema
+
+    @property
+    def ordering_key(self) -> str:
+        return self.site
+
+    @property
+    def subject(self) -> str:
+        return self.site
+
+
+class WorkloadEvent(SiteEvent, frozen=True, kw_only=True, omit_defaults=True):
+    """Something about one job at one site, under one revision of its placement. Keyed by site and job."""
 
     job_id: str
     tenant: str
@@ -78,10 +93,6 @@ class WorkloadEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def key(self) -> str:
         return f"{self.site}/{self.job_id}"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
 
     @property
     def subject(self) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from solyx.events.event import Event, NonNegative, Positive, PositiveInt, Time
+from solyx.events.event import Event, NonNegative, Positive, PositiveInt, SiteEvent, Time
 
 
 class MetricsScraped(Event, frozen=True, kw_only=True):
@@ -129,7 +129,7 @@ class AnomalyDetected(Event, frozen=True, kw_only=True):
         return f"{self.key}.{self.at.isoformat()}"
 
 
-class WorkloadEnergyRead(Event, frozen=True, kw_only=True):
+class WorkloadEnergyRead(SiteEvent, frozen=True, kw_only=True):
     """What a meter of one pod of a run stood at: a counter of energy or a gauge of power, above the idle floor, before the site's PUE.
 
     Readings of one meter are in the order of their times; one that is not later than the last is a repeat.
@@ -151,10 +151,6 @@ class WorkloadEnergyRead(Event, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"{self.site}/{self.job_id}/{self.revision}/{self.meter}"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
 
     @property
     def subject(self) -> str:

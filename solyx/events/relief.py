@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from solyx.events.event import Event, Model, NonNegative, NonNegativeInt, PositiveInt, Time
+from solyx.events.event import Model, NonNegative, NonNegativeInt, PositiveInt, SiteEvent, Time
 
 
 class ReliefReason(StrEnum):
@@ -25,7 +25,7 @@ class ReliefJob(Model, frozen=True, kw_only=True):
     saves_eur: float = 0.0  # what its power costs above the bound in the window, less what stopping it loses
 
 
-class PriceWindow(Event, frozen=True, kw_only=True):
+class PriceWindow(SiteEvent, frozen=True, kw_only=True):
     """About one site in the hours in which its price is above its bound; a later record of the site replaces it."""
 
     site: str
@@ -35,14 +35,6 @@ class PriceWindow(Event, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         return f"{self.site}/price-bound"
-
-    @property
-    def ordering_key(self) -> str:
-        return self.site
-
-    @property
-    def subject(self) -> str:
-        return self.site
 
 
 class ReliefRequested(PriceWindow, frozen=True, kw_only=True):
