@@ -68,7 +68,10 @@ READINGS = _stream("readings", "site/job id/revision/meter", "site", "What the e
 PLACEMENTS = _entity("placements", "site/job id", "site", "Where and when each job runs; its one terminal outcome")
 ALLOCATIONS = _entity("allocations", "site/job id", "site", "Which nodes and devices each job holds")
 RESPONSES = _entity(
-    "responses", "site/event id", "site", "What sites delivered to demand-response events and for their price"
+    "responses",
+    "site/event id",
+    "site",
+    "What sites delivered to the grid and for their price; bounds on latency that are broken",
 )
 QUOTAS = _entity("quotas", "site", "site", "How the quotas of each site are used")
 ROUTES = _entity("routes", "source>target", "source>target", "Path and backup of each pair of sites")

@@ -1,4 +1,4 @@
-"""Why a job does not run yet, from its history. Pure.
+"""Why a job does not run yet, and what it asks for in vain where it is, from its history. Pure.
 
 The states `submitted` and `placed` say that it waits; the decision that explains it is somewhere in the history:
 
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.gateway.model import JobSummary, Wait
+from services.gateway.model import Breach, JobSummary, Wait
 from solyx.events import (
     AllocationDeferred,
     AllocationReleased,
     JobPlaced,
+    LatencyBoundReported,
+    LatencyReason,
     PlacementDeferred,
     PlacementWithdrawn,
     ReleaseReason,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from services.gateway.model import HistoryEntry
     from solyx.events import Event
 
+_AT_A_SITE = frozenset({"placed", "allocated", "running"})
 _TAKEN = frozenset({ReleaseReason.PREEMPTED, ReleaseReason.DRAINED})
 
 
@@ -39,6 +42,7 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     until: datetime | None = None
     start_at: datetime | None = None
+    since: datetime | None = None
     progress_s: float = 0.0
 
 
@@ -54,6 +58,15 @@ def why_it_waits(job: JobSummary, history: Sequence[HistoryEntry]) -> Wait | Non
             return _until_it_starts(job, history)
         case _:
             return None
+
+
+def broken_bound(job: JobSummary, history: Sequence[HistoryEntry]) -> Breach | None:
+    """None: it is at no site, or its site was not told to be too far, or is near enough again."""
+    told = _of(history, LatencyBoundReported, job.revision)
+    if job.state not in _AT_A_SITE or not told or told[-1].reason == LatencyReason.WITHIN:
+        return None
+    figures = _FIGURES.decode(told[-1].figures)
+    return Breach(reason=told[-1].reason, detail=figures.detail, since=figures.since or told[-1].time)
 
 
 def _without_placement(job: JobSummary, history: Sequence[HistoryEntry]) -> Wait | None:

@@ -85,6 +85,9 @@ def show_job(job: Job, *, as_json: bool) -> None:
         until = f" until {moment(job.waits.until)}" if job.waits.until is not None else ""
         detail = f": {job.waits.detail}" if job.waits.detail else ""
         console.print(f"waits since {moment(job.waits.since)}{until} ({job.waits.reason}){detail}", markup=False)
+    if job.breach is not None:
+        told = f"too far since {moment(job.breach.since)} ({job.breach.reason}): {job.breach.detail}"
+        console.print(told, markup=False)
     print_table(
         ("time", "event", "site", "rev", "reason", "figures"),
         ((moment(e.time), _short(e.type), e.site, e.revision, e.reason, _figures(e)) for e in job.history),

@@ -150,6 +150,14 @@ class Wait(Answer, frozen=True, kw_only=True):
     until: datetime | None = None
 
 
+class Breach(Answer, frozen=True, kw_only=True):
+    """Its site is farther from a place than the job asks for; ``reason``: why it stays there."""
+
+    reason: str
+    detail: str = ""
+    since: datetime
+
+
 class Job(JobSummary, frozen=True, kw_only=True):
     """A job with its specification and history."""
 
@@ -157,6 +165,7 @@ class Job(JobSummary, frozen=True, kw_only=True):
     trace_id: str = ""
     runs: list[Run] = msgspec.field(default_factory=list)
     waits: Wait | None = None
+    breach: Breach | None = None
     history: list[HistoryEntry] = msgspec.field(default_factory=list)
 
 

@@ -26,6 +26,7 @@ from solyx.events.job import (
     Resources,
     Weights,
 )
+from solyx.events.latency import LatencyBoundReported, LatencyReason
 from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed, WorkloadEnergyRead
 from solyx.events.node import NodeOrder, NodesOrdered
 from solyx.events.outcome import RouteReported, WorkloadReason, WorkloadReported
@@ -87,6 +88,8 @@ __all__ = [
     "JobSubmitted",
     "KeptReason",
     "LatencyBound",
+    "LatencyBoundReported",
+    "LatencyReason",
     "LinkObserved",
     "MetricsScraped",
     "Node",

@@ -26,6 +26,7 @@ from solyx.events.job import (
     LatencyBound,
     Resources,
 )
+from solyx.events.latency import LatencyBoundReported, LatencyReason
 from solyx.events.metrics import AnomalyDetected, ForecastIssued, MetricsScraped, SeriesWindowed, WorkloadEnergyRead
 from solyx.events.node import NodeOrder, NodesOrdered
 from solyx.events.outcome import RouteReported, WorkloadReason, WorkloadReported
@@ -166,6 +167,19 @@ EXAMPLES: tuple[Event, ...] = (
         suspended=1,
         kept=(ReliefKept(job_id="01jwmy2x7c9q4v8b3n5t6r0k2e", reason=KeptReason.DEADLINE),),
         answered_at=_NOON + timedelta(hours=5),
+    ),
+    LatencyBoundReported(
+        job_id=_JOB,
+        tenant="vision",
+        site="texas",
+        revision=1,
+        reason=LatencyReason.NOT_SUSPENDABLE,
+        to="newyork",
+        max_ms=60.0,
+        round_trip_ms=74.5,
+        since=_NOON + timedelta(hours=2),
+        detail="texas is 74.5 ms from newyork (measured); the job asks for at most 60 ms; it runs and is not suspendable",
+        reported_at=_NOON + timedelta(hours=3),
     ),
     MetricsScraped(
         source="frankfurt/node-1",

@@ -1,12 +1,13 @@
-"""A link grows slow and a running job goes to a nearer site: the whole line on a real broker, from a link's counters to the move."""
+"""A link grows slow and a running job goes to a nearer site, if it may: the whole line on a real broker, from a link's counters on."""
 
 from __future__ import annotations
 
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import pytest
 
 from devstack.broker import KafkaBroker
@@ -34,6 +35,8 @@ from solyx.events import (
     JobSpec,
     JobSubmitted,
     LatencyBound,
+    LatencyBoundReported,
+    LatencyReason,
     LinkObserved,
     Node,
     PlacementReason,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+T = TypeVar("T", bound=Event)
 START = datetime(2026, 6, 1, tzinfo=UTC)
 SITES = ("north", "south")
 EXCHANGE = "exchange"  # a network node that is a place, and no site
@@ -81,7 +85,7 @@ class World:
     def __init__(self, bus: KafkaBus) -> None:
         self.clock, self.bus = ManualClock(START), bus
         bus.ensure_topics(TOPICS)
-        self._tail = bus.tail(["placements", "latencies", "actuations"])
+        self._tail = bus.tail(["placements", "latencies", "actuations", "responses"])
         self._publisher = bus.publisher(name="test")
         self.seen: list[Event] = []
         self.ways_ms = {"north": 5.0, "south": 12.0}  # one way to the exchange
@@ -129,20 +133,22 @@ class World:
             for record in self._tail.read(max_records=1000, timeout_s=0.2):
                 self.seen.append(decode(record.value, record.headers).event)  # pyright: ignore[reportArgumentType]
 
-    def of(self, kind: type[Event]) -> list[Event]:
+    def of(self, kind: type[T]) -> list[T]:
         return [event for event in self.seen if isinstance(event, kind)]
 
 
-def running_at(site: str, revision: int) -> Callable[[list[Event]], bool]:
+def running_at(site: str, revision: int, job_id: str = "serve") -> Callable[[list[Event]], bool]:
     return lambda seen: any(
         isinstance(event, WorkloadReported)
-        and (event.site, event.revision, event.status) == (site, revision, "started")
+        and (event.job_id, event.site, event.revision, event.status) == (job_id, site, revision, "started")
         for event in seen
     )
 
 
 @pytest.mark.timeout(300)
-def test_a_running_job_moves_when_a_link_grows_slow(broker: KafkaBroker, tmp_path: Path) -> None:
+def test_when_a_link_grows_slow_a_run_moves_if_it_may_and_else_its_owner_is_told(
+    broker: KafkaBroker, tmp_path: Path
+) -> None:
     bus = KafkaBus(broker.bootstrap_servers, client_name="test")
     world = World(bus)
     with ExitStack() as stack:
@@ -161,28 +167,31 @@ def test_a_running_job_moves_when_a_link_grows_slow(broker: KafkaBroker, tmp_pat
             stack.callback(runner.stop)
         world.begin()
         world.until(lambda seen: {event.key for event in seen if event.TOPIC == "latencies"} == set(SITES))
-        world.publish(JobSubmitted(job_id="serve", tenant="t", spec=SPEC, submitted_at=world.clock.now()))
-        world.until(running_at("north", 1))
+        tied = msgspec.structs.replace(SPEC, suspendable=False)
+        for job_id, spec in (("serve", SPEC), ("tied", tied)):
+            world.publish(JobSubmitted(job_id=job_id, tenant="t", spec=spec, submitted_at=world.clock.now()))
+            world.until(running_at("north", 1, job_id))
         world.ways_ms["north"] = 25.0
         slow_since = world.clock.now()
         world.until(running_at("south", 2))
-        world.until(lambda seen: any(isinstance(event, JobFinished) for event in seen), step_s=120.0)
+        world.until(lambda seen: sum(isinstance(event, JobFinished) for event in seen) == 2, step_s=120.0)
 
     (withdrawn,) = world.of(PlacementWithdrawn)
-    assert isinstance(withdrawn, PlacementWithdrawn)
+    assert withdrawn.job_id == "serve"
     assert withdrawn.reason is WithdrawalReason.LATENCY
     assert withdrawn.detail.startswith("north is ")
     assert withdrawn.detail.endswith(f"ms from {EXCHANGE} (measured); the job asks for at most 30 ms")
     assert withdrawn.decided_at >= slow_since + timedelta(seconds=CmoSettings().latency_patience_s)
-    moved = world.of(JobPlaced)[-1]
-    assert isinstance(moved, JobPlaced)
+    (moved,) = [event for event in world.of(JobPlaced) if isinstance(event, JobPlaced) and event.revision > 1]
     assert (moved.site, moved.reason) == ("south", PlacementReason.LATENCY)
     assert f"south is 24 ms from {EXCHANGE} (measured)" in moved.bound_by
     assert moved.progress_s > 0
-    (finished,) = world.of(JobFinished)
-    assert isinstance(finished, JobFinished)
-    assert [run.site for run in finished.runs] == ["north", "south"]
-    findings = check(_records(bus), accepted=["serve"])
+    ran = {event.job_id: [run.site for run in event.runs] for event in world.of(JobFinished)}
+    assert ran == {"serve": ["north", "south"], "tied": ["north"]}
+    (stays,) = world.of(LatencyBoundReported)
+    assert (stays.job_id, stays.reason) == ("tied", LatencyReason.NOT_SUSPENDABLE)
+    assert stays.reported_at >= slow_since + timedelta(seconds=CmoSettings().latency_patience_s)
+    findings = check(_records(bus), accepted=["serve", "tied"])
     assert findings.clean, findings
 
 

@@ -39,6 +39,7 @@ from solyx.events import (
     JobFinished,
     JobPlaced,
     JobSubmitted,
+    LatencyBoundReported,
     NodesOrdered,
     PlacementDeferred,
     PlacementWithdrawn,
@@ -100,6 +101,8 @@ class CmoCore:
             case WorkloadEnergyRead():
                 if event.job_id not in self._finished:
                     self._accounts.readings.fold(event)
+            case LatencyBoundReported() if event.job_id not in self._finished:
+                self._proximity.recall(event)
             case JobFinished():
                 self._over(event)
             case SiteObserved() | NodesOrdered():
@@ -144,6 +147,7 @@ class CmoCore:
         self._touched.pop(job_id, None)
         self._backlog.forget(job_id)
         self._sites.wan.forget(job_id)
+        self._proximity.forget(job_id)
         self._use.let_go(job_id)
         self._use.end(job_id)
 
@@ -181,7 +185,8 @@ class CmoCore:
         # 5. Work that makes room for the grid or leaves for a price, and what comes back afterwards.
         over = self._make_room(now, decisions)
         # 6. Placements that are too far from where they must be near; then those that are better taken back.
-        self._proximity.act(self._jobs, now, self._taking_back(WithdrawalReason.LATENCY, now, decisions))
+        nearer = self._taking_back(WithdrawalReason.LATENCY, now, decisions)
+        decisions.extend(self._proximity.act(self._jobs, now, nearer))
         if self._replanner.due(now_s):
             self._replan(now, decisions)
         # 7. Placements.

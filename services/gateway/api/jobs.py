@@ -30,7 +30,7 @@ from services.gateway.model import (
     SubmittedJob,
 )
 from services.gateway.store.jobs import IdempotencyKey, Prepared, prepare
-from services.gateway.waiting import why_it_waits
+from services.gateway.waiting import broken_bound, why_it_waits
 from solyx.clock import new_id
 from solyx.jobfile import FieldError, Job, JobFileError, parse_json, parse_ndjson
 from solyx.security import Principal
@@ -213,7 +213,8 @@ async def get_job(parts: PartsDep, principal: Viewer, job_id: str) -> Response:
     job = await parts.jobs.get(job_id, tenant=tenant) if _JOB_ID.fullmatch(job_id) else None
     if job is None:
         raise _no_job()
-    return json(msgspec.structs.replace(job, waits=why_it_waits(job, job.history)))
+    waits, breach = why_it_waits(job, job.history), broken_bound(job, job.history)
+    return json(msgspec.structs.replace(job, waits=waits, breach=breach))
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=202, responses=answers(202, CancelledJob, 401, 403, 404, 409, 422, 429))

@@ -73,12 +73,23 @@ class Wait(View, frozen=True, kw_only=True):
     until: datetime | None = None  # when it starts, or is looked at again; null: when the world changes
 
 
+class Breach(View, frozen=True, kw_only=True):
+    """What a job asks for and does not have where it is: the latency to the place that it must be near."""
+
+    reason: str  # why it stays there all the same
+    detail: str  # the figures, in words
+    since: datetime
+
+
 class JobDetail(JobSummary, frozen=True, kw_only=True):
     """A job with its specification and all that was decided about it."""
 
     spec: JobSpec | None  # in canonical units
     trace_id: str
     waits: Wait | None = None  # null: it runs, is over, or nothing was decided about it yet
+    breach: Breach | None = (
+        None  # null: its site is within its `max_latency`, or not known to have been too far for long
+    )
     runs: list[JobRun]  # that are over
     history: list[HistoryEntry]
 

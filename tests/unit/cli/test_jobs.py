@@ -43,6 +43,15 @@ def test_a_job_that_waits_says_why_and_until_when(solyx: Solyx, gateway: Any) ->
     assert job["waits"]["reason"] == "budget"
 
 
+def test_a_job_whose_site_is_too_far_says_so(solyx: Solyx, gateway: Any) -> None:
+    breach = {"reason": "not_suspendable", "detail": "north is 50 ms from [b]", "since": AT}
+    gateway.on("GET", "/v1/jobs/j1", DETAIL | {"breach": breach})
+    shown = solyx("job", "j1").out
+    assert "too far since 2026-01-02 03:04:05 (not_suspendable): north is 50 ms from [b]" in shown
+    (job,) = solyx("job", "j1", "--json").documents
+    assert job["breach"]["reason"] == "not_suspendable"
+
+
 def test_square_brackets_of_a_job_are_shown_as_they_are(solyx: Solyx, gateway: Any) -> None:
     failed = PLACED | {"figures": {"message": "[red]exit 1[/red] [/]"}}
     gateway.on("GET", "/v1/jobs/j1", DETAIL | {"name": "[bold]sum", "history": [failed]})

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.gateway.model import HistoryEntry, JobState, JobSummary, Wait
-from services.gateway.waiting import why_it_waits
+from services.gateway.model import Breach, HistoryEntry, JobState, JobSummary, Wait
+from services.gateway.waiting import broken_bound, why_it_waits
 from solyx.events import (
     AllocationDeferred,
     AllocationReleased,
     Event,
     JobPlaced,
+    LatencyBoundReported,
     PlacementDeferred,
     PlacementWithdrawn,
     WorkloadReported,
@@ -107,3 +108,36 @@ def test_a_job_that_runs_or_is_over_waits_for_nothing(state: JobState) -> None:
 
 def test_of_a_job_that_was_only_submitted_nothing_was_decided() -> None:
     assert why_it_waits(job("submitted"), []) is None
+
+
+TOO_FAR = entry(LatencyBoundReported, "not_suspendable", detail="a is 50 ms from b", since=NOW - timedelta(hours=1))
+DECLARED = entry(LatencyBoundReported, "no_nearer_site", detail="a is 50 ms from b")
+NEAR = entry(LatencyBoundReported, "within")
+
+
+@pytest.mark.parametrize("state", ["placed", "allocated", "running"])
+def test_a_job_whose_site_is_too_far_says_why_it_stays_and_since_when_it_is(state: JobState) -> None:
+    breach = Breach(reason="not_suspendable", detail="a is 50 ms from b", since=NOW - timedelta(hours=1))
+    assert broken_bound(job(state, revision=1), [NEAR, TOO_FAR]) == breach
+
+
+def test_what_is_declared_has_been_too_far_since_it_was_told() -> None:
+    breach = broken_bound(job("running", revision=1), [DECLARED])
+    assert breach is not None
+    assert (breach.reason, breach.since) == ("no_nearer_site", NOW)
+
+
+@pytest.mark.parametrize(
+    ("state", "revision", "history"),
+    [
+        ("running", 1, []),
+        ("running", 1, [TOO_FAR, NEAR]),
+        ("running", 2, [TOO_FAR]),
+        ("submitted", 1, [TOO_FAR]),
+        ("succeeded", 1, [TOO_FAR]),
+    ],
+)
+def test_a_site_that_is_near_enough_again_or_not_its_own_any_more_is_no_breach(
+    state: JobState, revision: int, history: list[HistoryEntry]
+) -> None:
+    assert broken_bound(job(state, revision=revision), history) is None
