@@ -24,6 +24,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     batch_jobs: int = 1500  # placements in one decision, so that a transaction stays short
     max_attempts: int = 3  # failures, other than lost nodes, that a job survives less one
     stuck_s: float = 7200.0  # a placement that has not started this long after its start time is stuck
+    patience_s: float = (
+        300.0  # from then on a placement that queues may go elsewhere, if waiting weighs more than that costs
+    )
     reaction_s: float = 0.0  # what the other services need to act on a decision; grows with a replay's speed
     forecast_fresh_s: float = 10800.0  # a forecast older than this is not used
     restart_s: float = 60.0  # work that a job loses when it is stopped and goes on

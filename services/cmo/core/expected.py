@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import floor, inf
+from math import inf
 from typing import TYPE_CHECKING
 
 from services.cmo.core.ledger import SLOT_S, Demand
+from services.cmo.core.patience import Patience
 from services.cmo.core.timers import Due
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _EXTENSION_SHARE = 0.1  # a run that outlasts its estimate is expected to take a tenth of it more, at least an hour
 _USE_SHARE = 0.2  # of the reaction time: how often, at most, the use of a run that is late or long is written down anew
-_AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at again after this share of the stuck time
 _NEXT = "/next"  # suffix of the key under which room is held for a job that is being moved
 
 
@@ -41,13 +41,9 @@ class ExpectedUse:
     ) -> None:
         self._policy, self._sites, self._ledger, self._placer, self._timers = policy, sites, ledger, placer, timers
         self._accounts = accounts
+        self.patience = Patience(policy)
         self._at_site: dict[str, dict[int, set[str]]] = {}  # by priority
         self._rank: dict[str, tuple[str, int]] = {}  # site and priority of each
-
-    @property
-    def stuck_s(self) -> float:
-        """How long after its start time a placement that has not started is stuck."""
-        return max(self._policy.stuck_s, self._policy.reaction_s)
 
     def at_site(self, name: str) -> list[str]:
         """Live placements there."""
@@ -93,11 +89,8 @@ class ExpectedUse:
             self.watch_for_stuck(job, now_s)
 
     def watch_for_stuck(self, job: Job, now_s: float) -> None:
-        """Look at fixed times after its start, so that a recovered core looks when the one before it would have."""
-        start_s = now_s if job.start_at is None else job.start_at.timestamp()
-        first_s, every_s = start_s + self.stuck_s, _AGAIN_SHARE * self.stuck_s
-        again_s = first_s if first_s > now_s else first_s + (floor((now_s - first_s) / every_s) + 1) * every_s
-        self._timers.set(again_s, Due.STUCK, job.job_id, job.revision)
+        """Look again whether it has started."""
+        self._timers.set(self.patience.next_look_s(job, now_s), Due.STUCK, job.job_id, job.revision)
 
     def commit(
         self, job: Job, spec: JobSpec, site: Site, stretches: tuple[Stretch, ...], now_s: float, then: Then = ()

@@ -318,16 +318,21 @@ class CmoCore:
                     self._unstick(job, spec, now, decisions)
 
     def _unstick(self, job: Job, spec: JobSpec, now: datetime, decisions: list[Event]) -> None:
-        """Take it back if it could start elsewhere now, and hold the room there so that others are not sent after it."""
-        name = self._placer.has_room_elsewhere(job, spec, now)
-        now_s = now.timestamp()
-        if name is None and not self._preemption.is_possible_elsewhere(job, spec, self._jobs, now):
+        """Take it back if it is better off elsewhere, and hold the room there so that others are not sent after it."""
+        now_s, patience = now.timestamp(), self._use.patience
+        found = self._placer.room_elsewhere(job, spec, now)
+        if found is None:
+            leaves = patience.is_stuck(job, now_s) and self._preemption.is_possible_elsewhere(
+                job, spec, self._jobs, now
+            )
+        else:
+            leaves = patience.is_over(job, spec, found[1], now_s)
+        if not leaves:
             self._use.watch_for_stuck(job, now_s)
             return
         self._withdraw(job, spec, WithdrawalReason.STUCK, now, decisions)
-        if name is not None:
-            site = self._sites.by_name[name]
-            self._use.hold(job, spec, site, ((now_s, self._placer.left_s(job, spec)),), now_s)
+        if found is not None:
+            self._use.hold(job, spec, found[0], ((now_s, self._placer.left_s(job, spec)),), now_s)
 
     # Placements ------------------------------------------------------------------------------------------------------
 

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from services.cmo.core.lengths import Lengths
     from services.cmo.core.outlook import Outlook
     from services.cmo.core.pausing import Courses
-    from services.cmo.core.sites import Sites
+    from services.cmo.core.sites import Site, Sites
     from services.cmo.model import Choice, Policy, Verdict
     from solyx.events import JobSpec
 
+_KNOWN_EUR = 1e15  # what costs more is not known
 _PREFER_EARLIER_EUR_PER_H = 1e-9  # of two starts that cost the same, the earlier; above the rounding of prefix sums
 
 
@@ -157,24 +158,28 @@ class Placer:
         total = self.cost_of(job, spec, site, stretches, now)
         return replace(choice, site=there.site, cost=there.cost, total_eur=total)
 
-    def has_room_elsewhere(self, job: Job, spec: JobSpec, now: datetime) -> str | None:
-        """Another site where the job could start now, in its time limit."""
+    def room_elsewhere(self, job: Job, spec: JobSpec, now: datetime) -> tuple[Site, float] | None:
+        """Of the other sites where the job could start now, in its time limit, the cheapest; and the EUR that it costs more than here."""
         self._costing.look(now)
-        kind = self._kinds.of(spec, job.ran_at)
-        length_s = self.left_s(job, spec)
+        now_s, kind, length_s = self._costing.now_s, self._kinds.of(spec, job.ran_at), self.left_s(job, spec)
         here = self._sites.by_name.get(job.site)
         if (
             kind.obstacle is not None
             or here is None
-            or (spec.deadline and limit_of(job, spec, length_s).latest_s < self._costing.now_s)
+            or (spec.deadline and limit_of(job, spec, length_s).latest_s < now_s)
         ):
             return None
-        room = Room(self._ledger, kind.demand, length_s, self._costing.now_s).starts(1)[:, 0] & kind.candidates
+        room = Room(self._ledger, kind.demand, length_s, now_s).starts(1)[:, 0] & kind.candidates
         room[here.index] = False
         ready_s = self._ready_s(job, kind)
         if ready_s is not None:  # what waits for its data elsewhere does not start sooner
-            room &= ready_s <= self._costing.now_s + self._policy.stuck_s
-        return self._sites.all[int(room.argmax())].name if room.any() else None
+            room &= ready_s <= now_s + self._policy.stuck_s
+        if not room.any():
+            return None
+        run = ((now_s, length_s),)
+        eur = {int(site): self._costing.of_runs(spec, kind, int(site), run) for site in np.flatnonzero(room)}
+        there = min(eur, key=eur.__getitem__)
+        return self._sites.all[there], eur[there] - min(self._costing.of_runs(spec, kind, here.index, run), _KNOWN_EUR)
 
     def _usable(self, job: Job, kind: Kind) -> NDArray[np.bool_]:
         """The sites that may take it and whose prices are known."""

@@ -185,7 +185,7 @@ class Relief:
             running=job.started,
             suspendable=spec.suspendable,
             preemptible=spec.preemptible,
-            keeps_deadline=waits or (may_move and self._placer.has_room_elsewhere(job, spec, now) is not None),
+            keeps_deadline=waits or (may_move and self._placer.room_elsewhere(job, spec, now) is not None),
             slack_s=may_wait_s,
             lost_s=self._policy.restart_s if spec.suspendable else ran_s,
         )

@@ -227,6 +227,65 @@ def test_other_services_get_their_time_before_a_job_is_called_stuck():
     assert only(cmo.decide(at(10.1))).reason is WithdrawalReason.STUCK
 
 
+def queued(b_price, c_price=90.0, **policy):
+    """A core in which a job of 50 Wh should run at `a`, and does not, and its placement; the prices of `b` and `c`."""
+    events = [*flat("a"), *flat("b", price=b_price), *flat("c", price=c_price)]
+    cmo = core(*events, submitted(cores=5, max_delay=0), stuck_s=7200.0, **policy)
+    placed = only(placements(cmo.decide(T0)))
+    assert placed.site == "a"
+    return cmo, placed
+
+
+def first_withdrawal(cmo, until, every=1 / 60):
+    """In minutes."""
+    steps = range(1, int(until / every))
+    return next((round(step * every * 60) for step in steps if withdrawals(cmo.decide(at(step * every)))), None)
+
+
+@pytest.mark.parametrize(
+    ("delay", "b_price", "leaves_min"),
+    [
+        (1000.0, 60.0, 5),
+        (0.005, 60.0, 10),  # 0.5 mEUR more there: as much as six minutes of waiting
+        (0.005, 93.0, 40),  # 2.2 mEUR: 26 minutes
+        (0.00014, 50.0, 10),  # nothing more, and still it must be worth the trouble: 0.5 % of its cost
+        (1e-7, 60.0, 120),
+        (1e-7, 50.0, 120),
+    ],
+)
+def test_a_queue_is_left_once_waiting_has_cost_what_another_site_costs_more(delay, b_price, leaves_min):
+    cmo, _ = queued(b_price, c_price=120.0, delay_eur_per_job_h=delay)
+    assert first_withdrawal(cmo, 3) == leaves_min
+
+
+def test_a_queue_is_left_for_the_cheapest_site_with_room():
+    other = submitted("other", cores=8, max_delay=0)
+    for prices_of_b_and_c, goes_to in (((60.0, 70.0), "b"), ((70.0, 60.0), "c")):
+        cmo, _ = queued(*prices_of_b_and_c, delay_eur_per_job_h=1000.0)
+        withdrawn = only(cmo.decide(at(0.1)))
+        assert withdrawn.reason is WithdrawalReason.STUCK
+        cmo.fold(other)
+        assert only(placements(cmo.decide(at(0.1)))).site not in (goes_to, "a"), "its room is held"
+
+
+def test_who_left_a_queue_is_more_patient_at_the_next_site():
+    cmo, placed = queued(60.0, delay_eur_per_job_h=1000.0)
+    assert withdrawals(cmo.decide(at(0.1)))
+    cmo.fold(report(placed, "stopped", 0.1))
+    assert only(placements(cmo.decide(at(0.1)))).site == "b"
+    assert not withdrawals(cmo.decide(at(0.1 + 9 / 60)))
+    assert withdrawals(cmo.decide(at(0.1 + 11 / 60)))
+
+
+def test_a_recovered_core_leaves_a_queue_when_the_one_before_it_would_have():
+    _, placed = queued(93.0, c_price=120.0, delay_eur_per_job_h=0.005)
+    events = [*flat("a"), *flat("b", price=93.0), *flat("c", price=120.0)]
+    recovered = core(*events, submitted(cores=5, max_delay=0), placed, delay_eur_per_job_h=0.005)
+    assert recovered.decide(at(25 / 60)) == []
+    assert recovered.decide(at(39 / 60)) == []
+    assert len(withdrawals(recovered.decide(at(40 / 60)))) == 1
+
+
 def test_a_lost_site_counts_as_stopped_and_the_job_is_placed_elsewhere():
     cmo, placed = placed_job()
     cmo.fold(report(placed, "started"))
