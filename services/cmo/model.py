@@ -32,6 +32,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     restart_s: float = 60.0  # work that a job loses when it is stopped and goes on
     worth_share: float = 0.005  # of a plan's cost: what another must save for a placement to be taken back
     worth_eur: float = 0.00001  # the same for small plans
+    news_share: float = (
+        0.02  # of what hours ahead cost, or of a site's capacity: a change from which on plans are looked at again
+    )
     replan_jobs: int = 200  # placements that are looked at again in one decision
     latency_patience_s: float = 300.0  # how long a site must be too far for a job before the job is moved
     settle_s: float = 0.0  # no job is refused for what the sites lack until no new site appeared for this long

@@ -105,20 +105,18 @@ class Outlook:
         self._keep_from: int | None = (
             None  # hour from which on published values are still asked for; None: no run is under way
         )
-        self._version = 0
+        self.version = 0  # grows with all that comes in
         self._full_w: dict[str, float] = {}
-        self.auctions = 0  # grows when prices of hours ahead are published
         self._made_for: tuple[int, int, list[str]] | None = None
         self._prices: Prices | None = None
 
     def fold_series(self, event: EnergySeriesPublished) -> None:
         """Take over published values."""
         if event.kind in (PRICE, CARBON, ON_SITE):
-            self.auctions += event.kind == PRICE and len(event.values) > 1
             self._series.setdefault((event.site, event.kind), HourlySeries()).add(
                 event.start, event.step_s, event.values
             )
-            self._version += 1
+            self.version += 1
 
     def fold_forecast(self, event: ForecastIssued) -> None:
         """Take over a forecast, unless a later one is known."""
@@ -128,13 +126,13 @@ class Outlook:
         known = self._forecasts.get(key)
         if known is None or issued_at_s > known.issued_at_s:
             self._forecasts[key] = Forecast(issued_at_s, curve_of(event.start, event.step_s, event.mean))
-            self._version += 1
+            self.version += 1
 
     def set_full_w(self, full_w: dict[str, float]) -> None:
         """Each site's power at full use, of which its own generation is a share."""
         if full_w != self._full_w:
             self._full_w = full_w
-            self._version += 1
+            self.version += 1
 
     def keep_from(self, hour: int | None) -> None:
         """Published values from that hour on are wanted, however old: a run that began then is not billed yet."""
@@ -148,7 +146,7 @@ class Outlook:
     def prices(self, sites: list[str], now_s: float) -> Prices:
         """The outlook from the present hour on."""
         hour = int(now_s // SLOT_S)
-        wanted = (hour, self._version, sites)
+        wanted = (hour, self.version, sites)
         if self._prices is None or self._made_for != wanted:
             for series in self._series.values() if self._made_for and self._made_for[0] != hour else ():
                 series.forget_before(min(hour, self._keep_from or hour) - _KEEP_H)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from services.cmo.core.interruption import NOW
 from services.cmo.core.ledger import SLOT_S
+from services.cmo.core.news import News
 from services.cmo.model import Choice
 from solyx.events import PlacementReason, WithdrawalReason
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 _SAME_START_S = 60.0
 _SAME_START = timedelta(seconds=_SAME_START_S)
-_NEWS_H = 3  # a forecast is news for what waits when this many hours have gone by
+_PERIOD_H = 3  # all plans are looked at this often, whatever is new
 
 
 class Replanner:
@@ -46,30 +47,32 @@ class Replanner:
         self, policy: Policy, sites: Sites, ledger: Ledger, outlook: Outlook, placer: Placer, use: ExpectedUse
     ) -> None:
         self._policy, self._sites, self._ledger = policy, sites, ledger
-        self._outlook, self._placer, self._use = outlook, placer, use
+        self._placer, self._use = placer, use
         self._pending: deque[str] = deque()
-        self._seen: tuple[int, int, int] | None = None
+        self._hour: int | None = None  # in which plans were last looked at
+        self._news = News(policy, sites, outlook)
 
     def due(self, now_s: float) -> bool:
-        """Something is left over, or an hour has begun, prices came in, or a site changed, since all were looked at.
+        """Something is left over, an hour has begun, or a site is another than plans were made on.
 
         A core that has just begun, or recovered, takes what it finds for looked at: a restart changes no plan by itself.
         """
-        if self._seen is None:
-            self._seen = self._state(now_s)
-        return bool(self._pending) or self._seen != self._state(now_s)
-
-    def _state(self, now_s: float) -> tuple[int, int, int]:
-        return int(now_s // SLOT_S), self._outlook.auctions, self._sites.generation
+        hour = int(now_s // SLOT_S)
+        if self._hour is None:
+            self._hour = hour
+        return bool(self._news.look(now_s)) or bool(self._pending) or self._hour != hour
 
     def next_jobs(self, jobs: dict[str, Job], now_s: float) -> Iterator[Job]:
         """Those that are to be looked at in this decision: what runs before what waits, then the oldest first."""
         if not self._pending:
-            seen, self._seen = self._seen, self._state(now_s)
-            # All when something is new; by the hour those that have come to a pause of their plan, or to the end of it.
-            news = seen is None or seen[1:] != self._seen[1:] or self._seen[0] // _NEWS_H != seen[0] // _NEWS_H
+            hour, before = int(now_s // SLOT_S), self._hour
+            self._hour, news = hour, self._news.look(now_s)
+            # All once in a while, and when something is new; by the hour those that have come to a pause of their plan, or its end.
+            everyone = before is None or hour // _PERIOD_H != before // _PERIOD_H
+            self._news.plan_on(None if everyone else news, now_s)
             live = (jobs[job_id] for job_id in self._use.everywhere() if job_id in jobs)
-            self._pending.extend(self._in_order(job for job in live if news or self._is_at_its_end(job, now_s)))
+            asked = (job for job in live if everyone or _is_of(job, news) or self._is_at_its_end(job, now_s))
+            self._pending.extend(self._in_order(asked))
         for _ in range(min(len(self._pending), self._policy.replan_jobs)):
             job = jobs.get(self._pending.popleft())
             if job is not None and job.live and job.withdrawn < job.revision and not job.cancel_requested:
@@ -157,6 +160,13 @@ class Replanner:
 
     def _pays(self, new_eur: float, old_eur: float) -> bool:
         return old_eur - new_eur > max(self._policy.worth_eur, self._policy.worth_share * abs(old_eur))
+
+
+def _is_of(job: Job, sites: frozenset[str]) -> bool:
+    """It is at one of these sites, or may go there."""
+    return bool(sites) and (
+        job.spec is None or not job.spec.allowed_sites or not sites.isdisjoint(job.spec.allowed_sites)
+    )
 
 
 def _withdrawal(choice: Choice, site: Site) -> WithdrawalReason:
