@@ -3,7 +3,7 @@
 The states `submitted` and `placed` say that it waits; the decision that explains it is somewhere in the history:
 
 1. without a placement: the CMO's deferral that its state's reason names; else what took its last placement from it;
-2. placed: the DRM's latest deferral under that revision; else the start time that was chosen.
+2. placed: the DRM's latest deferral under that revision; else the start time that was chosen, with the arrival of its data.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     start_at: datetime | None = None
     since: datetime | None = None
+    data_at: datetime | None = None
     progress_s: float = 0.0
 
 
@@ -95,8 +96,13 @@ def _until_it_starts(job: JobSummary, history: Sequence[HistoryEntry]) -> Wait |
     placed = _of(history, JobPlaced, job.revision)
     if not placed:
         return None
-    start_at = _FIGURES.decode(placed[-1].figures).start_at
-    return Wait(reason=placed[-1].reason, detail="for its start", since=placed[-1].time, until=start_at)
+    figures = _FIGURES.decode(placed[-1].figures)
+    start_at, data_at = figures.start_at, figures.data_at
+    detail = "for its start"
+    if data_at is not None:
+        at = data_at.isoformat(timespec="minutes")
+        detail = "for its data" if data_at == start_at else f"for its start; its data is there at {at}"
+    return Wait(reason=placed[-1].reason, detail=detail, since=placed[-1].time, until=start_at)
 
 
 def _of(history: Sequence[HistoryEntry], kind: type[Event], revision: int) -> list[HistoryEntry]:

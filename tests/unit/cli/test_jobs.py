@@ -33,6 +33,12 @@ def test_a_job_shows_what_it_wants_and_why_it_is_where_it_is(solyx: Solyx, gatew
     assert job["history"][0]["figures"]["cost"]["energy_eur"] == 0.0123456
 
 
+def test_a_job_shows_when_its_data_is_where_it_runs(solyx: Solyx, gateway: Any) -> None:
+    moved = PLACED | {"figures": PLACED["figures"] | {"start_at": AT, "data_at": "2026-01-02T03:00:00Z"}}
+    gateway.on("GET", "/v1/jobs/j1", DETAIL | {"history": [moved]})
+    assert "data_at 2026-01-02T03:00:00Z" in solyx("job", "j1").out
+
+
 def test_a_job_that_waits_says_why_and_until_when(solyx: Solyx, gateway: Any) -> None:
     waits = {"reason": "budget", "detail": "gpu_h: 12 of [10]", "since": AT, "until": "2026-11-22T06:00:00Z"}
     gateway.on("GET", "/v1/jobs/j1", DETAIL | {"waits": waits})

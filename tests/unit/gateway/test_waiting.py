@@ -83,6 +83,16 @@ def test_a_suspended_job_that_is_placed_again_waits_for_its_start() -> None:
     assert wait == Wait(reason="resumed", detail="for its start", since=NOW, until=LATER)
 
 
+@pytest.mark.parametrize(
+    ("data_at", "detail"),
+    [(LATER, "for its data"), (NOW, "for its start; its data is there at 2026-03-01T12:00+00:00")],
+)
+def test_a_placed_job_says_when_its_data_is_there(data_at: datetime, detail: str) -> None:
+    history = [entry(JobPlaced, "least_cost", start_at=LATER, data_at=data_at)]
+    wait = why_it_waits(job("placed", revision=1), history)
+    assert wait == Wait(reason="least_cost", detail=detail, since=NOW, until=LATER)
+
+
 @pytest.mark.parametrize("reason", ["preempted", "drained"])
 def test_a_job_that_was_stopped_at_its_site_says_what_for(reason: str) -> None:
     history = [entry(AllocationReleased, reason), entry(WorkloadReported, "released", status="stopped")]
