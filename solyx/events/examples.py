@@ -220,6 +220,8 @@ EXAMPLES: tuple[Event, ...] = (
         submitted_at=_NOON,
         site="texas",
         start_at=_NOON + timedelta(hours=2),
+        data_from=_NOON,
+        data_at=_NOON + timedelta(minutes=8),
         revision=1,
         reason=PlacementReason.LEAST_COST,
         cost=CostBreakdown(
@@ -339,6 +341,7 @@ EXAMPLES: tuple[Event, ...] = (
         backup=("2", "7", "9"),
         latency_ms=58.0,
         headroom_bps=27.5e9,
+        free_bps=(64e9, 27.5e9),
         reason=RouteReason.BETTER_PATH,
         decided_at=_NOON,
     ),

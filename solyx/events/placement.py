@@ -137,7 +137,10 @@ class JobPlaced(WorkloadEvent, frozen=True, kw_only=True):
     spec: JobSpec
     submitted_at: Time
     start_at: Time
-    data_at: Time | None = None  # when its data is there, by the headroom of its path; None: nothing limits it
+    data_at: Time | None = (
+        None  # when its data is there, by what the links of its path have free; None: nothing limits it
+    )
+    data_from: Time | None = None  # when its data begins to move there
     attempt: PositiveInt = 1
     reason: PlacementReason
     cost: CostBreakdown

@@ -31,6 +31,9 @@ class RouteDecided(Event, frozen=True, kw_only=True):
     backup: tuple[str, ...] = ()
     latency_ms: NonNegative = 0.0
     headroom_bps: NonNegative = 0.0  # least spare capacity along the path
+    free_bps: tuple[
+        NonNegative, ...
+    ] = ()  # of each link of the path: what all but moving job data leaves; empty: not told
     reason: RouteReason
     decided_at: Time
 

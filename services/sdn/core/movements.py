@@ -23,6 +23,7 @@ class _Movement:
     pair: Pair | None  # None: nothing moves any more under this revision
     rate_bps: float
     until: datetime
+    under_way: tuple[datetime, datetime, float] | None = None  # from, until and bit/s, as the placement promised it
 
 
 class Movements:
@@ -57,10 +58,21 @@ class Movements:
     def _placed(self, event: JobPlaced) -> _Movement:
         until = max(event.start_at, event.decided_at + self._least)
         data = event.spec.data
-        if data is None or data.size_bytes == 0 or data.site == event.site:
+        lies_at = event.runs[-1].site if event.runs else data and data.site  # a job that ran takes its data along
+        if data is None or lies_at is None or data.size_bytes == 0 or lies_at == event.site:
             return _Movement(order=(event.revision, 0), pair=None, rate_bps=0.0, until=until)
-        rate_bps = data.size_bytes * 8 / (until - event.decided_at).total_seconds()
-        return _Movement(order=(event.revision, 0), pair=(data.site, event.site), rate_bps=rate_bps, until=until)
+        bits = data.size_bytes * 8
+        under_way = None
+        if event.data_from is not None and event.data_at is not None and event.data_from < event.data_at:
+            promised_bps = bits / (event.data_at - event.data_from).total_seconds()
+            under_way = event.data_from, event.data_at, promised_bps
+        return _Movement(
+            order=(event.revision, 0),
+            pair=(lies_at, event.site),
+            rate_bps=bits / (until - event.decided_at).total_seconds(),
+            until=until,
+            under_way=under_way,
+        )
 
     def _ended(self, order: tuple[int, int], at: datetime) -> _Movement:
         return _Movement(order=order, pair=None, rate_bps=0.0, until=at + self._least)
@@ -88,6 +100,16 @@ class Movements:
     def __bool__(self) -> bool:
         """Whether anything moves."""
         return bool(self._jobs_of)
+
+    def under_way(self, now: datetime) -> dict[Pair, float]:
+        """Bit/s that each pair moves at this moment, by what placements promised."""
+        moving: dict[Pair, float] = {}
+        for pair, jobs in sorted(self._jobs_of.items()):
+            for job in sorted(jobs):
+                promised = self._by_job[job].under_way
+                if promised is not None and promised[0] <= now < promised[1]:
+                    moving[pair] = moving.get(pair, 0.0) + promised[2]
+        return moving
 
     def demands(self) -> dict[Pair, float]:
         """Bit/s of each pair that moves something now."""

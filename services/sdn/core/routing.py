@@ -208,14 +208,15 @@ class SdnCore:
         usable = [name for name, link in self._links.items() if self._usable(link, now)]
         demands = self._movements.demands()
         reserved = self._reserved(demands)
-        total = {name: sum(by_pair.values()) for name, by_pair in reserved.items()}
+        total = _sums(reserved)
+        moving = _sums(self._reserved(self._movements.under_way(now)))
         shared = {name: self._links[name].weight(self._policy, total.get(name, 0.0)) for name in usable}
         for pair in pairs:
             others = dict(total)
             for name, by_pair in reserved.items():
                 if pair in by_pair:
                     others[name] = sum(bps for other, bps in by_pair.items() if other != pair)
-            view = _View(self._links, self._policy, others, demands.get(pair, 0.0))
+            view = _View(self._links, self._policy, others, demands.get(pair, 0.0), moving)
             weights = {name: view.weight(name) for name in usable} if pair in demands else shared
             route = self._choose(pair, view, weights, now)
             if route is not None:
@@ -327,6 +328,7 @@ class SdnCore:
             backup=self._nodes(chosen.backup, self._sites[pair[0]][1]) if chosen.backup is not None else (),
             latency_ms=sum(link.latency_ms for link in links),
             headroom_bps=min((view.headroom_bps(name) for name in chosen.path.links), default=LOCAL_HEADROOM_BPS),
+            free_bps=tuple(view.free_bps(name) for name in chosen.path.links),
             reason=reason,
             decided_at=now,
         )
@@ -344,8 +346,10 @@ class _View:
         policy: Policy,
         others_bps: Mapping[str, float],
         own_bps: float,
+        moving_bps: Mapping[str, float],
     ) -> None:
         self._links, self._policy, self._others_bps, self._own_bps = links, policy, others_bps, own_bps
+        self._moving_bps = moving_bps
 
     def _extra_bps(self, name: str) -> float:
         return self._others_bps.get(name, 0.0) + self._own_bps
@@ -361,6 +365,16 @@ class _View:
         """Capacity that neither counters nor other pairs' movements use."""
         link = self._links[name]
         return max(link.capacity_bps - link.rate_bps - self._others_bps.get(name, 0.0), 0.0)
+
+    def free_bps(self, name: str) -> float:
+        """Capacity that no traffic but movements uses: what of the counters is data under way ends when that has arrived."""
+        link = self._links[name]
+        return max(link.capacity_bps - max(link.rate_bps - self._moving_bps.get(name, 0.0), 0.0), 0.0)
+
+
+def _sums(by_link: Mapping[str, Mapping[Pair, float]]) -> dict[str, float]:
+    """Of all pairs, by link."""
+    return {name: sum(by_pair.values()) for name, by_pair in by_link.items()}
 
 
 def _hops(path: tuple[str, ...]) -> list[tuple[str, str]]:

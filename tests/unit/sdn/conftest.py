@@ -20,6 +20,7 @@ from solyx.events import (
     Resources,
     RouteDecided,
     RouteReported,
+    Run,
     SiteLatenciesMeasured,
     SiteObserved,
     WithdrawalReason,
@@ -77,7 +78,21 @@ class Network:
                 SiteObserved(site=name, observed_at=self.now, nodes=(), network_node=at, latency_ms=declares or {})
             )
 
-    def place(self, job: str, site: str, *, data_at: str, gib: float, revision: int = 1, start_in_s: float = 0) -> None:
+    def place(
+        self,
+        job: str,
+        site: str,
+        *,
+        data_at: str,
+        gib: float,
+        revision: int = 1,
+        start_in_s: float = 0,
+        moves_s: tuple[float, float] | None = None,
+        ran_at: str = "",
+    ) -> None:
+        """``moves_s``: from when until when its data moves, from now."""
+        begin, end = (None, None) if moves_s is None else (self.now + timedelta(seconds=each) for each in moves_s)
+        runs = (Run(revision=1, site=ran_at, started_at=self.now, ended_at=self.now),) if ran_at else ()
         spec = JobSpec(
             name=job,
             image="i",
@@ -93,6 +108,9 @@ class Network:
                 submitted_at=self.now,
                 site=site,
                 start_at=self.now + timedelta(seconds=start_in_s),
+                data_from=begin,
+                data_at=end,
+                runs=runs,
                 revision=revision,
                 reason=PlacementReason.LEAST_COST,
                 cost=CostBreakdown(),

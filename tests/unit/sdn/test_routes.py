@@ -282,3 +282,85 @@ def test_a_replica_that_takes_over_decides_nothing_again(diamond, make_network):
     standby.now = diamond.now
     standby.tell(*diamond.log[-2:])
     assert standby.wait() == diamond.wait()
+
+
+# --- what links have free ---------------------------------------------------------------------------------------------
+
+
+def test_a_route_tells_what_each_link_of_its_path_has_free(network):
+    network.link("a", "b", gbps=10, load=0.2)
+    network.link("b", "z", gbps=40, load=0.5)
+    network.site("a", "z")
+    network.wait()
+    assert network.route("a", "z").free_bps == pytest.approx((8 * GBPS, 20 * GBPS))
+    assert network.route("z", "a").free_bps == pytest.approx((20 * GBPS, 8 * GBPS))
+
+
+def test_sites_at_one_node_and_pairs_without_a_path_tell_of_no_link(network):
+    network.link("hub", "x")
+    network.site("a", "z", at="hub")
+    network.site("far")
+    network.wait()
+    assert network.route("a", "z").free_bps == ()
+    assert network.route("a", "far").free_bps == ()
+
+
+def told_while_moving(network, *, load, moves_s, **placement):
+    """What the link between `b` and `z` has free, told for another pair while a job's data moves from `a`; Gbit/s."""
+    network.link("a", "b", gbps=40)
+    network.link("c", "b", gbps=40)
+    network.link("b", "z", gbps=10)
+    network.site("a", "z")
+    network.wait()
+    network.wait(1)
+    network.place("job", "z", gib=140, start_in_s=600, moves_s=moves_s, **placement)  # 1202.6 Gbit
+    network.link("b", "z", gbps=10, load=load)
+    network.wait(100)
+    network.site("c")
+    network.wait(100)
+    return network.route("c", "z").free_bps[1] / GBPS
+
+
+@pytest.mark.parametrize(
+    ("load", "moves_s", "free"),
+    [
+        (0.7, (0, 300), 7.0),  # 4 of the 7 that the counters show are data that will have arrived
+        (0.2, (0, 300), 10.0),  # the counters show less than was promised: nothing else is there
+        (0.7, None, 3.0),  # nobody said when it moves
+        (0.7, (300, 600), 3.0),  # it does not move yet
+        (0.7, (0, 150), 3.0),  # it has arrived
+    ],
+)
+def test_data_under_way_does_not_count_as_traffic_that_stays(network, load, moves_s, free):
+    assert told_while_moving(network, load=load, moves_s=moves_s, data_at="a") == pytest.approx(free, abs=0.02)
+
+
+def test_all_data_under_way_on_a_link_is_taken_together(network):
+    network.link("b", "z")
+    network.site("b", "z")
+    network.wait()
+    for job in ("i", "j"):
+        network.place(job, "z", gib=140, data_at="a", start_in_s=600, moves_s=(0, 600))  # 2 Gbit/s each
+    network.wait(1)
+    network.link("b", "z", load=0.7)
+    network.link("a", "b", gbps=40)
+    network.site("a")
+    network.wait(1)
+    network.wait(1)
+    network.site("c", at="b")
+    network.wait(1)
+    assert network.route("c", "z").free_bps == pytest.approx((7 * GBPS,), rel=0.01)
+
+
+def test_the_reserve_for_movements_narrows_the_headroom_and_not_what_is_free(network):
+    told_while_moving(network, load=0.0, moves_s=(300, 600), data_at="a")
+    route = network.route("c", "z")
+    assert (route.headroom_bps, route.free_bps[1]) == (pytest.approx(8 * GBPS, rel=0.01), 10 * GBPS)
+
+
+def test_the_data_of_a_job_that_ran_moves_from_where_it_ran(network):
+    assert told_while_moving(network, load=0.7, moves_s=(0, 300), data_at="z", ran_at="a") == pytest.approx(7, abs=0.02)
+    network.place("other", "z", gib=140, data_at="a", ran_at="z")  # it lies there already
+    network.site("d", at="c")
+    network.wait()
+    assert network.route("d", "z").headroom_bps == pytest.approx(1 * GBPS, rel=0.01)
