@@ -60,7 +60,8 @@ class Choice:
     then: tuple[tuple[str, tuple[float, float]], ...] = ()  # where and when it is to go on elsewhere after that
     queued: bool = False  # no site has room: it waits where the load is least, or where others make room
     victims: tuple[Victim, ...] = ()  # who makes room for it
-    data_at: datetime | None = None  # when its data is there, if that takes time
+    data_from: datetime | None = None  # when its data begins to move, if that takes time
+    data_at: datetime | None = None  # when it is there
 
     @property
     def run_s(self) -> float:

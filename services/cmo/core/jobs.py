@@ -71,6 +71,7 @@ class Job:
     site: str = NOWHERE
     start_at: datetime | None = None
     data_at: datetime | None = None  # when its data is there; None: nothing limits its movement
+    data_from: datetime | None = None  # when it begins to move there; None: nobody said
     attempt: int = 1
     cost: CostBreakdown | None = None  # what it was expected to cost; None: only its withdrawal is known
     progress_s: float = 0.0  # work that the runs before it did and kept
@@ -238,15 +239,15 @@ class Job:
 
     def _merge_placement(self, event: JobPlaced | PlacementWithdrawn) -> None:
         self._merge_relief(event)
-        start_at, cost, victims = None, None, ()
+        start_at, data_from, cost, victims = None, None, None, ()
         if isinstance(event, JobPlaced):
-            start_at, cost, victims = event.start_at, event.cost, event.victims
+            start_at, data_from, cost, victims = event.start_at, event.data_from, event.cost, event.victims
         if event.revision > self.revision:
             self.revision, self.site, self.attempt = event.revision, event.site, event.attempt
             self.progress_s, self.runs, self.data_at = event.progress_s, event.runs, event.data_at
-            self.start_at, self.cost, self.victims = start_at, cost, victims
-        elif event.revision == self.revision and self.start_at is None:
-            self.start_at, self.cost, self.victims = start_at, cost, victims
+        elif event.revision != self.revision or self.start_at is not None:
+            return
+        self.start_at, self.data_from, self.cost, self.victims = start_at, data_from, cost, victims
 
     def _merge_withdrawal(self, event: PlacementWithdrawn) -> None:
         lost_since = event.revision == self.withdrawn and event.reason is WithdrawalReason.SITE_LOST

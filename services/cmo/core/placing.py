@@ -121,7 +121,11 @@ class Placer:
             return choice
         if choice.start_at.timestamp() < data_s:
             choice = self.moved(job, spec, choice, data_s)
-        return replace(choice, data_at=datetime.fromtimestamp(data_s, UTC))
+        data = self._kinds.of(spec, job.ran_at).data
+        assert data is not None
+        begin_s, _ = self._sites.wan.movement(data, choice.site, job, now_s)
+        data_from, data_at = datetime.fromtimestamp(begin_s, UTC), datetime.fromtimestamp(data_s, UTC)
+        return replace(choice, data_from=data_from, data_at=data_at)
 
     def moved(self, job: Job, spec: JobSpec, choice: Choice, start_s: float) -> Choice:
         """The same run, begun later, at the cost of its new hours."""

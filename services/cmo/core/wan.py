@@ -1,22 +1,31 @@
 """How long data takes between sites, as the network told it; and when a movement that is decided now would be over.
 
-The simple algorithm: the movements between a pair of sites follow each other through a pipe of the pair's headroom. A new one begins
-when the last that was promised is over, and takes its size ÷ the headroom. A placement says until when its data is under way
-(``data_at``), so what is promised is read off the records of the live placements, and a recovered core knows the same. What is
-withdrawn or over before its data has arrived gives back its turn if it is the last; those behind it keep theirs.
+The simple algorithm: a movement takes, on every link of its pair's path, one rate from when it begins until it is over. What was promised
+to others is theirs until then. A new one begins now or when something that was promised ends or begins, at the highest rate that all of
+its links have free until it is over; of these beginnings the one is taken with which the data is there first.
 
-A pair that nobody told of has no limit; one without a path carries nothing.
+A placement says from when and until when its data moves (``data_from``, ``data_at``), so what is promised is read off the records of the
+live placements, and a recovered core knows the same. What is withdrawn or over before its data has arrived gives back its share; those
+behind it keep what they were promised.
+
+What a link has free is what the latest route over it told: a route that is told for one pair counts for all that share links with it. A
+pair whose links nobody told of has a pipe of its own, as wide as its headroom. A pair that nobody told of has no limit; one without
+a path carries nothing.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, inf
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from services.cmo.core.jobs import Job
@@ -25,21 +34,40 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
     Pair: TypeAlias = tuple[str, str]
-    Promise: TypeAlias = tuple[float, str, int]  # minus the time when it is over, job, revision
+    Link: TypeAlias = tuple[str, ...]  # the nodes that it leaves and enters; of a pipe of its own: a word and the pair
+    Step: TypeAlias = tuple[float, float]  # from then on, bit/s
 
-LEAST_BPS = 1e6  # a path that was full when it was chosen is taken to carry this: it is not told again when it empties
+LEAST_BPS = 1e6  # a link that is full of other traffic is taken to carry this: it is not told again when it empties
 LONGEST_S = 366 * 86400.0  # what would take longer is not moved, and no queue is looked at beyond that
 _GIB = 1024**3
+_OWN = "pair"
+
+
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    """What one live placement takes of the links of its pair."""
+
+    job: Job
+    revision: int
+    pair: Pair
+    begin_s: float
+    until_s: float
+    bps: float
+
+    def holds(self, now_s: float) -> bool:
+        return self.until_s > now_s and self.job.revision == self.revision and self.job.stays
 
 
 class Wan:
-    """The latest route of each pair and the movements on it. ``changes`` grows when a pair carries more or less than before."""
+    """The latest route of each pair and the movements on them. ``changes`` grows when a pair carries more or less than before."""
 
     def __init__(self) -> None:
         self.changes = 0
         self._routes: dict[Pair, RouteDecided] = {}
-        self._promises: dict[Pair, list[Promise]] = {}  # a heap each: the last to be over first
-        self._moving: dict[str, tuple[Job, int]] = {}  # who has a promise, under which revision
+        self._pairs: defaultdict[Link, set[Pair]] = defaultdict(set)  # whose paths lead over it
+        self._free_bps: dict[Link, float] = {}
+        self._promises: dict[str, _Promise] = {}  # by job
+        self._jobs: defaultdict[Pair, set[str]] = defaultdict(set)  # who has a promise
 
     def fold(self, event: RouteDecided) -> None:
         """The latest revision of a pair counts."""
@@ -47,8 +75,29 @@ class Wan:
         known = self._routes.get(pair)
         if known is not None and event.revision <= known.revision:
             return
+        before = {} if known is None else _links(known)
+        after = _links(event)
         self._routes[pair] = event
-        if known is None or _carries_bps(known) != _carries_bps(event):
+        for link in before:
+            self._pairs[link].discard(pair)
+        for link in after:
+            self._pairs[link].add(pair)
+        if known is None or known.path != event.path:
+            self.changes += 1
+        for link in {**before, **after}:
+            self._look_at(link)
+
+    def _look_at(self, link: Link) -> None:
+        """What it has free, by the latest route over it."""
+        pairs = self._pairs[link]
+        if not pairs:
+            del self._pairs[link]
+            self._free_bps.pop(link, None)
+            return
+        latest = max(pairs, key=lambda pair: (self._routes[pair].decided_at, pair))
+        free_bps = max(_links(self._routes[latest])[link], LEAST_BPS)
+        if self._free_bps.get(link) != free_bps:
+            self._free_bps[link] = free_bps
             self.changes += 1
 
     def transfer_s(self, data: DataSet, to: str) -> float:
@@ -56,57 +105,103 @@ class Wan:
         route = self._routes.get((data.site, to))
         if route is None or data.site == to or not data.size_bytes:
             return 0.0
-        carries_bps = _carries_bps(route)
-        seconds = data.size_bytes * 8.0 / carries_bps if carries_bps else inf
+        if not route.path:
+            return inf
+        seconds = data.size_bytes * 8.0 / min(self._free_bps[link] for link in _links(route))
         return seconds if seconds <= LONGEST_S else inf
 
     def watch(self, job: Job, spec: JobSpec) -> None:
-        """A live placement: if it moves data, its turn is taken until then."""
+        """A live placement: if it moves data, its share is taken until then."""
         source = job.ran_at or (spec.data.site if spec.data is not None else None)
-        if job.data_at is None or source is None or source == job.site:
+        if job.data_at is None or spec.data is None or source is None or source == job.site:
             return
-        known, revision = self._moving.get(job.job_id, (None, 0))
-        if known is not job or revision != job.revision:
-            self._moving[job.job_id] = job, job.revision
-            promises = self._promises.setdefault((source, job.site), [])
-            heappush(promises, (-job.data_at.timestamp(), job.job_id, job.revision))
+        known = self._promises.get(job.job_id)
+        if known is not None and known.job is job and known.revision == job.revision:
+            return
+        self.forget(job.job_id)
+        until_s, begin_s, bps = job.data_at.timestamp(), -inf, inf  # who does not say since when has it all
+        if job.data_from is not None:
+            begin_s = job.data_from.timestamp()
+            bps = spec.data.size_bytes * 8.0 / (until_s - begin_s) if until_s > begin_s else 0.0
+        pair = source, job.site
+        self._promises[job.job_id] = _Promise(job, job.revision, pair, begin_s, until_s, bps)
+        self._jobs[pair].add(job.job_id)
 
     def forget(self, job_id: str) -> None:
         """It is over."""
-        self._moving.pop(job_id, None)
+        promise = self._promises.pop(job_id, None)
+        if promise is not None:
+            self._jobs[promise.pair].discard(job_id)
 
     def ready_s(self, data: DataSet, transfer_s: Floats, sites: list[Site], job: Job, now_s: float) -> Floats | None:
         """From when on the job finds its data, by site, if its movement is decided now; None: everywhere at once."""
         ready: Floats = np.full(len(sites), now_s)
         for index in np.flatnonzero(transfer_s).tolist():
-            name, takes_s = sites[index].name, float(transfer_s[index])
-            if takes_s < inf:
-                begin_s = self._free_s((data.site, name), job, now_s)
-                takes_s = min(ceil(begin_s + takes_s) - now_s, LONGEST_S)
-            ready[index] = min(now_s + takes_s, _promised_s(job, name, now_s))
+            name = sites[index].name
+            until_s = inf if transfer_s[index] == inf else self.movement(data, name, job, now_s)[1]
+            ready[index] = min(until_s, _promised_s(job, name, now_s))
         return ready if (ready > now_s).any() else None
 
-    def _free_s(self, pair: Pair, job: Job, now_s: float) -> float:
-        """When what was promised to others is over."""
-        promises = self._promises.get(pair)
-        if not promises:
-            return now_s
-        own: list[Promise] = []
-        while promises and not (self._holds(promises[0], now_s) and promises[0][1] != job.job_id):
-            promise = heappop(promises)
-            if self._holds(promise, now_s):
-                own.append(promise)
-            elif self._moving.get(promise[1], (None, 0))[1] == promise[2]:
-                del self._moving[promise[1]]
-        free_s = max(now_s, -promises[0][0]) if promises else now_s
-        for promise in own:
-            heappush(promises, promise)
-        return free_s
+    def movement(self, data: DataSet, to: str, job: Job, now_s: float) -> tuple[float, float]:
+        """When it begins and is over, if it is decided now; a promise to the job itself does not stand in its way."""
+        begin_s, until_s = _first(self._steps((data.site, to), job.job_id, now_s), data.size_bytes * 8.0)
+        until_s = min(float(ceil(until_s)) if until_s < inf else inf, now_s + LONGEST_S)
+        return min(begin_s, until_s), until_s
 
-    def _holds(self, promise: Promise, now_s: float) -> bool:
-        until_s, job_id, revision = promise
-        job, watched = self._moving.get(job_id, (None, 0))
-        return -until_s > now_s and job is not None and watched == revision == job.revision and job.stays
+    def _steps(self, pair: Pair, job_id: str, now_s: float) -> list[Step]:
+        """What the path of the pair has free for one more movement, from now on."""
+        links = _links(self._routes[pair])
+        promises = {link: list(self._promised(link, job_id, now_s)) for link in links}
+        if not any(promises.values()):
+            return [(now_s, min(self._free_bps[link] for link in links))]
+        times = {now_s}
+        for promise in (each for promised in promises.values() for each in promised):
+            times.update((max(promise.begin_s, now_s), promise.until_s))
+        turns = sorted(times)
+        place = {turn: index for index, turn in enumerate(turns)}
+        free = np.full(len(turns), inf)
+        for link, promised in promises.items():
+            left = np.full(len(turns), self._free_bps[link])
+            for promise in promised:
+                left[place[max(promise.begin_s, now_s)] : place[promise.until_s]] -= promise.bps
+            np.minimum(free, left, out=free)
+        return list(zip(turns, free.tolist(), strict=True))
+
+    def _promised(self, link: Link, job_id: str, now_s: float) -> Iterator[_Promise]:
+        """What others were promised of a link; what holds no more is forgotten."""
+        for pair in sorted(self._pairs[link]):
+            for other in sorted(self._jobs.get(pair, ())):
+                promise = self._promises[other]
+                if not promise.holds(now_s):
+                    self.forget(other)
+                elif other != job_id:
+                    yield promise
+
+
+def _first(steps: list[Step], bits: float) -> tuple[float, float]:
+    """Beginning and end of the movement that is over first: at one rate, which is free from its beginning to its end."""
+    best, most_bps = (inf, inf), max(bps for _, bps in steps)
+    for index, (begin_s, _) in enumerate(steps):
+        if begin_s + bits / most_bps >= best[1]:
+            break
+        rate_bps = inf
+        for (_, bps), (turn_s, _) in pairwise((*steps[index:], (inf, 0.0))):
+            rate_bps = min(rate_bps, bps)
+            over_s = begin_s + bits / rate_bps if rate_bps > 0.0 else inf
+            if over_s <= turn_s or over_s >= best[1]:
+                best = min(best, (begin_s, over_s), key=lambda movement: movement[1])
+                break
+    return best
+
+
+def _links(route: RouteDecided) -> dict[Link, float]:
+    """The links of its path and what they were told to have free; a pipe of its own where that was not told."""
+    hops = list(pairwise(route.path))
+    if not route.path:
+        return {}
+    if hops and len(hops) == len(route.free_bps):
+        return dict(zip(hops, route.free_bps, strict=True))
+    return {(_OWN, route.source, route.target): route.headroom_bps}
 
 
 def _promised_s(job: Job, site: str, now_s: float) -> float:
@@ -121,11 +216,6 @@ def _promised_s(job: Job, site: str, now_s: float) -> float:
         return inf
     there_s = max(there.timestamp(), now_s)
     return there_s if job.stays or there_s == now_s else inf
-
-
-def _carries_bps(route: RouteDecided) -> float:
-    """Zero: there is no path."""
-    return max(route.headroom_bps, LEAST_BPS) if route.path else 0.0
 
 
 def no_way(data: DataSet, to: str) -> str:

@@ -216,14 +216,16 @@ def measured(name, hours=0.0, *, since=None, lasts=10.0, **places: float | None)
     )
 
 
-def route(source, target, gib_per_h, *, revision=1, hours=0.0, path=True) -> RouteDecided:
-    """``gib_per_h``: what the pair can move in an hour."""
+def route(source, target, *gib_per_h, revision=1, hours=0.0, path=True, via=()) -> RouteDecided:
+    """``gib_per_h``: what the pair can move in an hour; with nodes on the way (``via``): what each link can."""
+    bps = tuple(each * GIB * 8 / 3600 for each in gib_per_h)
     return RouteDecided(
         source=source,
         target=target,
         revision=revision,
-        path=(source, target) if path else (),
-        headroom_bps=gib_per_h * GIB * 8 / 3600 if path else 0.0,
+        path=(source, *via, target) if path else (),
+        headroom_bps=min(bps) if path else 0.0,
+        free_bps=bps if via else (),
         reason=RouteReason.FIRST if path else RouteReason.NO_PATH,
         decided_at=at(hours),
     )

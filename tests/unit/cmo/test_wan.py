@@ -145,17 +145,45 @@ def test_the_latest_revision_of_a_route_counts_in_any_order():
     assert placed(*cheap_b(), old, new, job).start_at == later(1 / 6)
 
 
-def test_a_job_that_nothing_reaches_within_its_limit_starts_where_its_data_is_first():
+@pytest.mark.parametrize(("first", "second"), [("a", "b"), ("b", "a")])
+def test_a_job_that_nothing_reaches_within_its_limit_starts_where_its_data_is_first(first, second):
+    """Even where somebody else has all there is: the other site would have been free long before."""
+    _, planned, _ = running(submitted("blocker", cores=8, runs=9), first)
     job = submitted(data=(30, "d"), runs=1, max_delay=0)
-    made = placed(*cheap_b(), route("d", "a", 20), route("d", "b", 10), job)
-    assert (made.site, made.start_at, made.data_at) == ("a", later(1.5), later(1.5))
-    assert "WAN: its data reaches no feasible site within the maximum delay of 0 h" in made.bound_by
+    routes = [route("d", first, 20), route("d", second, 10)]
+    for world in (cheap_b(), [*cheap_b(), planned]):
+        made = placed(*world, *routes, job)
+        assert (made.site, made.start_at, made.data_at) == (first, later(1.5), later(1.5))
+        assert "WAN: its data reaches no feasible site within the maximum delay of 0 h" in made.bound_by
+
+
+@pytest.mark.parametrize(("reached", "late"), [("a", "b"), ("b", "a")])
+def test_a_job_without_room_queues_where_its_data_is_in_time_however_full_it_is_there(reached, late):
+    """Both sites are full when the job would start; the one that its data reaches too late has less to do before."""
+    full = [running(submitted(f"full-{name}", cores=8, runs=2), name)[1] for name in ("a", "b")]
+    more = running(submitted("more", cores=8, runs=2), reached)[1]
+    job = submitted(data=(10, "d"), runs=1, max_delay=0.5)
+    made = placed(*cheap_b(), *full, more, route("d", reached, 60), route("d", late, 10), job)
+    assert made.site == reached
+    assert made.data_at == later(1 / 6)
+    assert "capacity: no feasible site has room" in made.bound_by
+    assert placed(*cheap_b(), *full, more, job).site == late
 
 
 def test_without_prices_it_does_not_start_before_its_data_either():
     made = placed(site("a"), site("b"), route("a", "b", 60), submitted(data=(10, "a"), home="b"))
     assert (made.site, made.start_at, made.reason) == ("b", later(1 / 6), PlacementReason.NO_FORECAST)
     assert "WAN: 10 GiB from a reach b" in made.bound_by
+
+
+def test_room_is_held_from_the_arrival_on_where_prices_are_unknown():
+    """Whoever takes a placement back holds the hours that are chosen here."""
+    planner = placer(site("a"), site("b"), route("a", "b", 60))
+    told = submitted(data=(10, "a"), home="b", runs=2)
+    choice = planner.choose(Job("j", spec=told.spec, submitted_at=told.submitted_at), told.spec, T0)
+    assert choice.reason is PlacementReason.NO_FORECAST
+    assert (choice.site, choice.start_at) == ("b", later(1 / 6))
+    assert choice.stretches == ((choice.start_at.timestamp(), 7200.0),)
 
 
 def test_a_second_best_start_is_told_with_its_arrival():
@@ -264,6 +292,21 @@ def test_who_is_cancelled_gives_the_pipe_back_and_a_recovered_core_knows_the_sam
     made = only(placements(cmo.decide(at(0.05))))
     assert made.job_id == "k"
     assert made.data_at == later(2 / 6)
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+def test_a_promise_counts_until_it_is_over_however_often_its_job_is_looked_at(recovered):
+    """Its own promise does not stand in its way when it is compared; for all others it does."""
+    log = [*cheap_b(), route("a", "b", 60), submitted("i", data=(10, "a"), runs=3)]
+    cmo = core(*log)
+    log += cmo.decide(T0)
+    if recovered:
+        cmo = core(*log)
+        cmo.decide(T0)
+    cmo.fold(site("c", hours=0.05))
+    assert not cmo.decide(at(0.05))
+    cmo.fold(submitted("j", data=(10, "a"), runs=3))
+    assert only(placements(cmo.decide(at(0.1)))).data_at == later(2 / 6)
 
 
 def test_a_recovered_core_queues_behind_movements_that_were_promised():
