@@ -80,7 +80,7 @@ async def is_ready(gateway: Gateway) -> bool:
     return (await gateway.watch.readiness()).ready
 
 
-async def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
+async def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
     """Wait for a condition; an awaitable one is awaited."""
     deadline = time.monotonic() + within_s
     while True:

@@ -208,9 +208,9 @@ async def test_a_listener_hears_of_new_events_without_asking_again(postgres_url:
     async with running(postgres_url, poll_s=30.0) as gateway:
         listening = asyncio.create_task(gateway.gateway.wakeups.listen())
         reading = asyncio.create_task(read_events(gateway, "limit=3"))
-        await asyncio.sleep(0.5)
+        await until(lambda: len(gateway.gateway.parts.streams))  # from now on: what was there before is not its own
         gateway.publish(*life("j1")[:3])
-        events = await asyncio.wait_for(reading, 10)
+        events = await asyncio.wait_for(reading, 20)
         assert [data["subject"] for _, _, data in events] == ["j1"] * 3
         listening.cancel()
 

@@ -61,6 +61,7 @@ class Wakeups:
         connection.add_termination_listener(lambda *_: gone.set())
         try:
             await connection.add_listener(HISTORY_CHANNEL, lambda *_: self.wake())
+            self.wake()  # of what was said before somebody listened nobody hears
             await gone.wait()
         finally:
             connection.terminate()
@@ -70,10 +71,9 @@ class Wakeups:
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Until the history grows, at most so long."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._grown.wait(), seconds)
+    def next(self) -> asyncio.Event:
+        """Set when the history grows from now on. To be taken before one looks: it may grow while the database answers."""
+        return self._grown
 
     def close(self) -> None:
         """End the streams: the process leaves."""
@@ -132,6 +132,7 @@ async def _events(parts: Parts, chosen: EventFilter, position: int, limit: int |
     yield b"retry: 1000\n\n"
     spoke_at, left = monotonic_s(), limit if limit is not None else MAX_SEQ
     while not parts.wakeups.closing:
+        grown = parts.wakeups.next()
         try:
             entries, position = await parts.readmodel.events_after(position, chosen, min(BATCH, left))
         except Exception as error:
@@ -149,7 +150,8 @@ async def _events(parts: Parts, chosen: EventFilter, position: int, limit: int |
         if monotonic_s() - spoke_at > HEARTBEAT_S:
             yield b": still here\n\n"
             spoke_at = monotonic_s()
-        await parts.wakeups.wait(parts.settings.poll_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(grown.wait(), parts.settings.poll_s)
 
 
 def _frame(entry: HistoryEntry) -> bytes:
