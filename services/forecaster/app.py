@@ -135,4 +135,6 @@ async def _stop_all(stops: list[Callable[[], None]]) -> None:
         threading.Thread(target=end, daemon=True).start()
         return stopped
 
-    await asyncio.wait([begin(stop) for stop in stops], timeout=_STOP_S)
+    _, hanging = await asyncio.wait([begin(stop) for stop in stops], timeout=_STOP_S)
+    if hanging:
+        log.error("parts_did_not_stop", parts=len(hanging), after_s=_STOP_S)
