@@ -169,6 +169,12 @@ async def stored(client: aiohttp.ClientSession, prometheus: str) -> dict[float, 
     return {at: float(value) for series in result for at, value in series["values"]}
 
 
+async def polled(collector: Running) -> list[str]:
+    """The queries that are put to servers now."""
+    async with aiohttp.ClientSession() as client, client.get(f"{collector.url}/readyz") as answer:
+        return [name for name in (await answer.json())["feeds"] if "@" in name]
+
+
 async def test_servers_are_found_in_files_and_at_an_endpoint_and_lost_again(exporter, tmp_path):
     server, prometheus = await started(tmp_path, SCRAPE.format(exporter=exporter))
     inventory: list = []
@@ -208,11 +214,13 @@ async def test_servers_are_found_in_files_and_at_an_endpoint_and_lost_again(expo
             (tmp_path / "targets" / "a.json").write_text("{ half a fi")
             count = len(collector.events(MetricsScraped))
             await collector.until(lambda: len(collector.events(MetricsScraped)) > count + 3, "a broken file keeps")
+            assert await polled(collector) == [f"found/zero@{prometheus}"]
             (tmp_path / "targets" / "a.json").unlink()
+            while await polled(collector):  # noqa: ASYNC110 - it is asked over HTTP; a test's time limit ends it
+                await asyncio.sleep(0.05)
+            gone = sum(event.source == "edited" for event in collector.events(MetricsScraped))
             inventory.append({"targets": [prometheus], "labels": {"via": "endpoint"}})
             await collector.until(lambda: "endpoint" in via(collector), "the server at the endpoint")
-            gone = sum(event.source == "edited" for event in collector.events(MetricsScraped))
-            await asyncio.sleep(0.6)
             assert sum(event.source == "edited" for event in collector.events(MetricsScraped)) == gone
     finally:
         await runner.cleanup()

@@ -215,6 +215,17 @@ async def test_a_listener_hears_of_new_events_without_asking_again(postgres_url:
         listening.cancel()
 
 
+async def test_what_was_said_before_somebody_listened_is_heard_of_when_somebody_does(postgres_url: str) -> None:
+    async with running(postgres_url, poll_s=30.0) as gateway:
+        reading = asyncio.create_task(read_events(gateway, "limit=3"))
+        await until(lambda: len(gateway.gateway.parts.streams))
+        gateway.publish(*life("j1")[:3])
+        await until_history(postgres_url, 3)
+        listening = asyncio.create_task(gateway.gateway.wakeups.listen())
+        assert len(await asyncio.wait_for(reading, 20)) == 3
+        listening.cancel()
+
+
 # --- schema ----------------------------------------------------------------------------------------------------------
 
 

@@ -10,10 +10,13 @@ import httpx
 import pytest
 from msgspec import structs
 
+from services.gateway.service.projector import TOPICS
+from services.gateway.store.projection import load_offsets
 from services.gateway.store.retention import forget_jobs
 from services.gateway.store.usage import FIGURES
 from solyx.bus.memory import MemoryBus
-from solyx.database import dsn
+from solyx.bus.port import Partition
+from solyx.database import dsn, raw
 from solyx.events import BudgetSet, Event, decode
 from solyx.security import Role
 from tests.gateway_app import Running, running, until
@@ -31,13 +34,16 @@ async def solyx(postgres_url: str) -> AsyncIterator[Running]:
 
 async def published(gateway: Running, *events: Event) -> None:
     """Publish, and wait until the read model has them."""
-    marker = f"m{len(gateway.bus.records('jobs'))}"  # type: ignore[attr-defined]
-    gateway.publish(*events, submitted(marker, "acme"))
+    gateway.publish(*events)
+    bus = gateway.bus
+    assert isinstance(bus, MemoryBus)
+    partitions = [Partition(topic.name, number) for topic in TOPICS for number in range(topic.partitions)]
+    ends = {partition: end for partition, end in bus.ends(partitions).items() if end}
 
     async def arrived() -> bool:
-        async with gateway.client("acme", Role.ADMIN) as admin:
-            caught_up = (await admin.get("/readyz")).json()["lag_records"] == 0
-            return caught_up and (await admin.get(f"/v1/jobs/{marker}")).status_code == 200
+        async with gateway.gateway.engine.connect() as connection:
+            offsets = await load_offsets(await raw(connection))
+        return all(offsets.get(partition, 0) >= end for partition, end in ends.items())
 
     await until(arrived)
 

@@ -128,7 +128,8 @@ def told(bus: KafkaBus, *topics: str) -> list[object]:
     tail = bus.tail(list(topics))
     try:
         found: list[object] = []
-        while batch := tail.read(max_records=500, timeout_s=1.0):
+        while not tail.caught_up():
+            batch = tail.read(max_records=500, timeout_s=0.2)
             found.extend(decode(one.value, one.headers).event for one in batch if one.value is not None)
         return found
     finally:
