@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import pytest
 
-from benchmarks.installation import Installation, installation
+from benchmarks.installation import SITES, Installation, installation
 from devstack.bootstrap import ROOT
 from solyx.client import Client, Job
 
@@ -42,7 +42,17 @@ def system(trace_file: Path) -> Iterator[Installation]:
         "SOLYX_DRM_QUOTAS": json.dumps({QUOTA_TENANT: {"cpu_milli": 2000}}),  # nobody else is limited
     }
     with installation(nodes_per_site=4, speed=SPEED, tell=print, environment=environment) as running:
+        with Client(running.stack.api, key=running.stack.admin_key()) as client:
+            eventually(lambda: is_told(client), "all that the tests take as known: sites, their energy, and routes")
         yield running
+
+
+def is_told(client: Client) -> bool:
+    """Services that are ready have yet to hear of the world, a moment later on a busy machine."""
+    sites, routes = client.sites(), client.routes()
+    priced = [entry.site for entry in client.energy().sites if entry.price_eur_per_mwh is not None]
+    applied = [route for route in routes if route.status == "applied"]
+    return len(sites) == len(priced) == SITES and len(applied) == SITES * (SITES - 1)
 
 
 @pytest.fixture(scope="session")

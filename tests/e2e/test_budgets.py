@@ -1,13 +1,15 @@
 """A budget as a tenant meets it: what exceeds it waits, the command line says why, and it runs when the window lets it."""
 
 import json
-import time
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
+from benchmarks.installation import Installation
 from solyx.client import Client
 from tests.e2e.conftest import eventually
 
@@ -24,6 +26,7 @@ WINDOW_TURNS_S = 180.0
 @pytest.mark.timeout(500)
 def test_what_exceeds_a_budget_waits_says_why_and_runs_when_the_window_turns(
     solyx: Any,
+    system: Installation,
     client: Client,
     tenant_key: Callable[[str], str],
     command_line: Callable[[str], Any],
@@ -33,7 +36,9 @@ def test_what_exceeds_a_budget_waits_says_why_and_runs_when_the_window_turns(
     # a tenth of a GPU-hour each; one and a half of them fit into any hour
     (stored,) = solyx.json("budgets", "--tenant", tenant, "--set", "gpu_h=0.15/1h")
     assert (stored["tenant"], stored["revision"]) == (tenant, 1)
-    time.sleep(3)  # budgets and jobs are two topics: the CMO reads them in no order
+    eventually(
+        lambda: all_read(system, "budgets", tenant), "the CMO's reading of the budget, before it reads of the jobs"
+    )
 
     (answer,) = own.json("submit", "-", text="---\n".join(json.dumps(GPU_JOB) + "\n" for _ in range(3)))
     ids = set(answer["ids"])
@@ -64,6 +69,15 @@ def test_what_exceeds_a_budget_waits_says_why_and_runs_when_the_window_turns(
     (third,) = ids - {first, second}
     assert client.job(third).reason == "budget", "one at a time"
     assert own.run("cancel", third).returncode == 0
+
+
+def all_read(system: Installation, topic: str, key: str) -> bool:
+    """Whether the record of a key is on a topic, and the CMO has read as many as are there."""
+    there = system.read_all([topic])
+    (cmo,) = [process for process in system.stack.services if process.name == "cmo"]
+    metrics = httpx.get(f"http://127.0.0.1:{cmo.port}/metrics").text
+    read = re.search(rf'^solyx_records_total{{service="cmo",topic="{topic}"}} (\S+)$', metrics, re.MULTILINE)
+    return key in {record.key for record in there} and read is not None and float(read[1]) >= len(there)
 
 
 def those(ids: set[str], client: Client, state: str) -> set[str]:

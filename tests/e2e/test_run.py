@@ -102,7 +102,7 @@ def jobs_of(api: httpx.Client) -> dict[str, str]:
         parameters["cursor"] = page["next"]
 
 
-def wait_for_state(api: httpx.Client, job_id: str, state: str, within_s: float = 60.0) -> dict[str, object]:
+def wait_for_state(api: httpx.Client, job_id: str, state: str, within_s: float = READY_S) -> dict[str, object]:
     deadline = time.monotonic() + within_s
     while True:
         response = api.get(f"/v1/jobs/{job_id}")
@@ -133,7 +133,7 @@ def story(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
             connection = json.loads((state / "connection.json").read_text())
         family = run.family()
         run.process.send_signal(signal.SIGINT)
-        assert run.end(60) == 0, run.output
+        assert run.end() == 0, run.output
         assert not left_of(family)
     return state, {
         "report": json.loads(report.read_text()),
@@ -230,12 +230,12 @@ def test_fresh_forgets_and_a_killed_service_comes_back(scenario: Path, story: tu
         drm = [process for process in run.family() if "services.drm" in " ".join(process.cmdline())]
         assert len(drm) == 2
         drm[0].kill()
-        run.read_until(r"drm(-1)? ended \(SIGKILL\) and is started again", 30)
+        run.read_until(r"drm(-1)? ended \(SIGKILL\) and is started again")
         submitted = api.post("/v1/jobs", json=JOB | {"labels": {"solyx.io/simulated-duration-s": "60"}})
         wait_for_state(api, submitted.json()["id"], "succeeded")
         family = run.family()
         run.process.send_signal(signal.SIGTERM)
-        assert run.end(60) == 0, run.output
+        assert run.end() == 0, run.output
         assert not left_of(family)
 
 
@@ -245,7 +245,7 @@ def test_ctrl_c_while_everything_starts_leaves_nothing_behind(scenario: Path, tm
         time.sleep(1.0)
         family = run.family()
         run.process.send_signal(signal.SIGINT)
-        assert run.end(60) == 0, run.output
+        assert run.end() == 0, run.output
         assert not left_of(family)
     assert "API key" not in run.output
 
@@ -318,7 +318,7 @@ def test_an_existing_kafka_and_postgres_are_used_instead_of_embedded_ones(
                 submitted = api.post("/v1/jobs", json=JOB).json()["id"]
                 wait_for_state(api, submitted, "succeeded")
             run.process.send_signal(signal.SIGINT)
-            assert run.end(60) == 0, run.output
+            assert run.end() == 0, run.output
         services = json.loads(report.read_text())["services"]
         assert "gateway" in services
         assert not {"kafka", "postgres"} & set(services)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tests.gateway_app import Running
 
 RESTART_S = 30.0
+LONG_STEP_S = 120.0
 
 
 def energy(solyx: Running, name: str = "oslo") -> list[EnergySeriesPublished]:
@@ -64,18 +65,29 @@ async def line(url: str, bus: KafkaBus, state: Path) -> AsyncIterator[tuple[Runn
 
 
 async def job_when(
-    solyx: Running, client: httpx.AsyncClient, job_id: str, holds: Callable[[dict[str, Any]], object]
+    solyx: Running,
+    client: httpx.AsyncClient,
+    job_id: str,
+    holds: Callable[[dict[str, Any]], object],
+    *,
+    step_s: float = 10.0,
 ) -> dict[str, Any]:
-    """The job as soon as it is so, scenario time moving on by ten seconds at each look."""
+    """The job as soon as it is so, scenario time moving on by a step at each look: a longer one where only the end is waited for."""
     deadline = time.monotonic() + 120
     while True:
         job = (await client.get(f"/v1/jobs/{job_id}")).json()
         if holds(job):
             return job
         assert time.monotonic() < deadline, job
-        solyx.clock.advance(10)
+        solyx.clock.advance(step_s)
         await asyncio.sleep(0.1)
 
 
 def entries(job: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [entry for entry in job["history"] if entry["type"] == f"io.solyx.{kind}.v1"]
+
+
+def is_running(job: dict[str, Any], revision: int | None = None) -> bool:
+    """And it is known where: what was allocated is told in another topic than what has started."""
+    known = job["revision"] in [entry["revision"] for entry in entries(job, "job.allocated")]
+    return job["state"] == "running" and known and revision in (None, job["revision"])

@@ -62,7 +62,8 @@ async def source() -> AsyncIterator[Source]:
     await runner.cleanup()
 
 
-def price_feed(source: Source, **changes) -> dict:
+def price_feed(source: Source, *, timeout_s: float = 30.0, **changes) -> dict:
+    """One that is stale soon; an answer it waits for, as long as a busy machine takes, unless the test is about that."""
     return {
         "name": "prices",
         "site": "berlin",
@@ -77,7 +78,7 @@ def price_feed(source: Source, **changes) -> dict:
             "list": "data.points",
             "time": "begin",
             "value": "ct",
-            "http": {"headers": {"X-Key": "k"}, "auth": {"username": "u", "password": "p"}, "timeout_s": 0.5},
+            "http": {"headers": {"X-Key": "k"}, "auth": {"username": "u", "password": "p"}, "timeout_s": timeout_s},
         },
     } | changes
 
@@ -127,7 +128,7 @@ async def test_a_source_that_fails_is_reported_stale_then_fresh_and_another_goes
 
 async def test_a_source_that_hangs_is_given_up_on_in_time(source, tmp_path):
     source.hangs = True
-    async with running_collector(tmp_path, {"energy": [price_feed(source)]}) as collector:
+    async with running_collector(tmp_path, {"energy": [price_feed(source, timeout_s=0.5)]}) as collector:
         await collector.until(lambda: statuses(collector, "prices") == ["stale"], "stale")
         assert "no answer within 0.5 s" in collector.events(FeedReported)[0].error
         async with aiohttp.ClientSession() as client, client.get(f"{collector.url}/readyz") as answer:

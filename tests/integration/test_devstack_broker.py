@@ -20,14 +20,14 @@ from tests.processes import ends, has_ended
 def make_topic(broker: KafkaBroker, name: str) -> None:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     for future in admin.create_topics([NewTopic(name, num_partitions=2, replication_factor=1)]).values():
-        future.result(timeout=10)
+        future.result(timeout=60)
 
 
 def produce(broker: KafkaBroker, topic: str, values: list[bytes]) -> None:
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "acks": "all"})
     for value in values:
         producer.produce(topic, value, key=value)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
 
 
 def read(broker: KafkaBroker, topic: str, count: int, **settings: object) -> set[bytes]:
@@ -35,7 +35,7 @@ def read(broker: KafkaBroker, topic: str, count: int, **settings: object) -> set
     consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, **defaults, **settings})
     consumer.subscribe([topic])
     values: set[bytes] = set()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(values) < count and time.monotonic() < deadline:
         message = consumer.poll(0.2)
         if message is not None and message.error() is None:
@@ -62,14 +62,14 @@ def test_a_transaction_becomes_visible_as_a_whole(kafka: KafkaBroker) -> None:
     topic = uuid.uuid4().hex
     make_topic(kafka, topic)
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": topic})
-    producer.init_transactions(10)
+    producer.init_transactions(60)
     producer.begin_transaction()
     producer.produce(topic, b"dropped")
-    producer.flush(10)
-    producer.abort_transaction(10)
+    producer.flush(60)
+    producer.abort_transaction(60)
     producer.begin_transaction()
     producer.produce(topic, b"kept")
-    producer.commit_transaction(10)
+    producer.commit_transaction(60)
     assert read(kafka, topic, 1, **{"isolation.level": "read_committed"}) == {b"kept"}
 
 
@@ -78,9 +78,9 @@ def test_an_unknown_topic_is_not_created(kafka: KafkaBroker) -> None:
     errors: list[KafkaError | None] = []
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "message.timeout.ms": 1500, "log_level": 0})
     producer.produce(topic, b"x", on_delivery=lambda error, _: errors.append(error))
-    producer.flush(10)
+    producer.flush(60)
     assert errors[0] is not None
-    assert topic not in AdminClient({"bootstrap.servers": kafka.bootstrap_servers}).list_topics(timeout=5).topics
+    assert topic not in AdminClient({"bootstrap.servers": kafka.bootstrap_servers}).list_topics(timeout=60).topics
 
 
 def test_data_and_port_survive_a_kill(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from solyx.bus.kafka import KafkaBus
 from tests.gateway_app import JOB
 from tests.gateway_events import placed, record
 
+pytestmark = pytest.mark.timeout(300)  # several starts of a process, on a busy machine
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,13 +47,13 @@ class Process:
             except ValueError:
                 self.lines.append({"event": line})
 
-    def wait_for(self, event: str, within_s: float = 30.0) -> None:
+    def wait_for(self, event: str, within_s: float = 90.0) -> None:
         wait(lambda: any(line.get("event") == event for line in self.lines), within_s, self.lines)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
         try:
-            return self.process.wait(20)
+            return self.process.wait(60)
         finally:
             self.process.kill()
             self._reader.join()
@@ -60,7 +61,7 @@ class Process:
             self.process.stderr.close()
 
 
-def wait(condition: object, within_s: float = 30.0, shown: object = "") -> None:
+def wait(condition: object, within_s: float = 90.0, shown: object = "") -> None:
     deadline = time.monotonic() + within_s
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, f"it did not happen in time: {shown}"
@@ -121,7 +122,6 @@ def submitted_ids(bus: KafkaBus) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(300)
 def test_a_gateway_serves_survives_its_broker_and_its_database_and_leaves_with_0(installation: Installation) -> None:
     keys = installation.bootstrap()
     assert set(keys) == {"admin", "tenant-0", "tenant-1", "tenant-2"}
@@ -141,11 +141,11 @@ def test_a_gateway_serves_survives_its_broker_and_its_database_and_leaves_with_0
 
             installation.broker.kill()
             accepted.append(client.post("/v1/jobs", json=JOB).json()["id"])
-            wait(lambda: client.get("/readyz").status_code == 503, 15)
+            wait(lambda: client.get("/readyz").status_code == 503)
             assert client.get("/readyz").json()["database"] == "ok"
             installation.broker.start()
-            wait(lambda: set(submitted_ids(bus)) == set(accepted), 60)
-            wait(lambda: client.get("/readyz").status_code == 200, 60)
+            wait(lambda: set(submitted_ids(bus)) == set(accepted))
+            wait(lambda: client.get("/readyz").status_code == 200)
 
             installation.database.stop()
             refused = client.post("/v1/jobs", json=JOB)
@@ -157,9 +157,9 @@ def test_a_gateway_serves_survives_its_broker_and_its_database_and_leaves_with_0
             )
             assert client.get("/healthz").status_code == 200
             installation.database.start()
-            wait(lambda: client.get("/readyz").status_code == 200, 60)
+            wait(lambda: client.get("/readyz").status_code == 200)
             accepted.append(client.post("/v1/jobs", json=JOB).json()["id"])
-            wait(lambda: set(submitted_ids(bus)) == set(accepted), 60)
+            wait(lambda: set(submitted_ids(bus)) == set(accepted))
     finally:
         status = gateway.end()
     assert status == 0
@@ -187,7 +187,7 @@ async def test_a_stop_ends_open_streams_and_leaves_with_0(
     port = free_port()
     gateway = await asyncio.to_thread(Process, env, port)
     try:
-        await asyncio.to_thread(gateway.wait_for, "ready", 60.0)
+        await asyncio.to_thread(gateway.wait_for, "ready")
         headers = {"Authorization": f"Bearer {key}"}
         async with (
             httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=40) as client,
@@ -204,7 +204,7 @@ async def test_a_stop_ends_open_streams_and_leaves_with_0(
 
 def submit_until_accepted(client: httpx.Client, number: int, turn: Callable[[int], None]) -> str:
     """As a careful user does it: the same key until there is an answer."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while True:
         turn(number)
         try:
@@ -243,7 +243,7 @@ def kill_while_submitting(env: dict[str, str], key: str) -> tuple[list[str], int
             running.append(Process(env, port))
 
     try:
-        running[0].wait_for("ready", 60.0)
+        running[0].wait_for("ready")
         with httpx.Client(base_url=running[0].url, headers={"Authorization": f"Bearer {key}"}, timeout=40) as client:
             accepted = [submit_until_accepted(client, number, turn) for number in range(90)]
             pages = client.get("/v1/jobs", params={"limit": 1000}).json()["jobs"]
@@ -262,7 +262,7 @@ def test_a_taken_port_ends_the_start_with_a_message_and_status_1(
         "SOLYX_DATABASE_URL": postgres_server.url,
     }
     process = Process(env, postgres_server.port)
-    assert process.process.wait(20) == 1
+    assert process.process.wait(60) == 1
     process.end()
     assert any("SOLYX_GATEWAY_HTTP_PORT" in str(line) for line in process.lines)
 
