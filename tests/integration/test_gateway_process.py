@@ -143,6 +143,7 @@ def test_a_gateway_serves_survives_its_broker_and_its_database_and_leaves_with_0
             accepted.append(client.post("/v1/jobs", json=JOB).json()["id"])
             wait(lambda: client.get("/readyz").status_code == 503)
             assert client.get("/readyz").json()["database"] == "ok"
+            assert client.get("/readyz").json()["oldest_unpublished_s"] > 0, "what is accepted waits, whoever leads"
             installation.broker.start()
             wait(lambda: set(submitted_ids(bus)) == set(accepted))
             wait(lambda: client.get("/readyz").status_code == 200)

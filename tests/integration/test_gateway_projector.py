@@ -131,6 +131,29 @@ async def test_unreadable_records_do_not_stop_it(postgres_url: str) -> None:
         assert gateway.gateway.projector_worker.state == "leading"
 
 
+async def test_a_replica_that_writes_the_read_model_no_more_keeps_no_lag(postgres_url: str) -> None:
+    slow = {"projector_batch": 1, "projector_pause_s": 0.1, "ready_max_lag": 5}
+    bus = MemoryBus()
+    async with running(postgres_url, bus=bus, **slow) as first, running(postgres_url, bus=bus, **slow) as second:
+
+        async def shown(replica: Running) -> tuple[int, int | None]:
+            async with replica.client() as client:
+                answer = await client.get("/readyz")
+            return answer.status_code, answer.json()["lag_records"]
+
+        assert await shown(second) == (200, None), "it stands by"
+        first.publish(*(event for number in range(100) for event in life(f"j{number}")))
+
+        async def is_behind() -> bool:
+            status, lag = await shown(first)
+            return status == 503 and lag is not None and lag > 5
+
+        await until(is_behind)
+        first.gateway.projector_worker.ask_to_stop()
+        await asyncio.to_thread(first.gateway.projector_worker.join)
+        assert (await shown(first))[1] is None
+
+
 # --- events ----------------------------------------------------------------------------------------------------------
 
 

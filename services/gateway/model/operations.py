@@ -33,7 +33,7 @@ class Readiness(View, frozen=True, kw_only=True):
     broker: str
     relay: str
     projector: str
-    lag_records: int  # read model behind the log
+    lag_records: int | None  # read model behind the log; null: this replica does not write it
     oldest_unpublished_s: (
         float | None
     )  # age of the oldest outbox row, wall seconds; 0: none; null: the database does not say

@@ -77,7 +77,7 @@ class Watch:
         """Whether jobs are taken, published and shown, as of now."""
         look = await self.look_at_database()
         projector, projector_worker = self._projector
-        oldest_s = look.oldest_unpublished_s
+        lag, oldest_s = projector.lag, look.oldest_unpublished_s
         # A replica that does not publish is not made unready by what waits: it takes and shows jobs as well as before.
         behind = self._relay.state == "leading" and (oldest_s or 0.0) > self._settings.ready_max_outbox_age_s
         ready = (
@@ -86,7 +86,7 @@ class Watch:
             and self._probe.answers
             and self._relay.state in ("leading", "standby")
             and projector_worker.state in ("leading", "standby")
-            and projector.lag <= self._settings.ready_max_lag
+            and (lag or 0) <= self._settings.ready_max_lag
             and not behind
         )
         return Readiness(
@@ -95,6 +95,6 @@ class Watch:
             broker=self._probe.status,
             relay=self._relay.description,
             projector=projector_worker.description,
-            lag_records=projector.lag,
+            lag_records=lag,
             oldest_unpublished_s=None if oldest_s is None else round(oldest_s, 3),
         )

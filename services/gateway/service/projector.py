@@ -67,7 +67,7 @@ class Projector:
 
     def __init__(self, bus: Bus, settings: GatewaySettings) -> None:
         self._bus, self._settings = bus, settings
-        self.lag = 0
+        self.lag: int | None = None  # records behind the log; None: this replica does not read it
 
     async def lead(self, connection: asyncpg.Connection, worker: Worker) -> None:
         """Apply batches until asked to stop."""
@@ -95,6 +95,9 @@ class Projector:
                 if batch:
                     await worker.pause(self._settings.projector_pause_s)
         finally:
+            # Another replica may lead from here on: the last figure would stand for ever, and keep this one unready.
+            self.lag = None
+            LAG.set(0)
             tail.close()
 
 
