@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from services.forecaster.core.anomalies import AnomalyWatch
-from services.forecaster.core.history import History
-from services.forecaster.core.models import DAY_S, MAX_LEAD_S, Persistence, Prediction, SeasonalNaive, first_that_can
+from services.forecaster.core.history import History, leading
+from services.forecaster.core.models import Persistence, Prediction, SeasonalNaive, first_that_can
+from services.forecaster.core.priced import Priced
+from services.forecaster.core.seasons import DAY_S, MAX_LEAD_S
 from solyx.events import AnomalyDetected, EnergySeriesPublished, Event, ForecastIssued, SeriesWindowed
 
 if TYPE_CHECKING:
+    from services.forecaster.core.models import Forecaster
     from services.forecaster.core.sketch import Floats
     from services.forecaster.model import ForecastPolicy
 
@@ -28,7 +31,8 @@ Key: TypeAlias = tuple[str, str]
 """Subject (site or source) and kind of a series."""
 
 _HOUR_S = 3600
-_KINDS = frozenset({"price_eur_per_mwh", "carbon_gco2_per_kwh"})
+_PRICE, _CARBON = "price_eur_per_mwh", "carbon_gco2_per_kwh"
+_KINDS = frozenset({_PRICE, _CARBON})
 _NEW_PRICES_S = 6 * _HOUR_S
 _STALE_S = 48 * _HOUR_S
 """A series whose newest value is older gets no forecast: the feed is dead, and the model would guess."""
@@ -151,7 +155,7 @@ class ForecastCore:
             return True
         start_s = _start_of(now, history.step_s)
         known = history.between(start_s, self._steps(key, history))
-        return start_s + _leading(known) * history.step_s >= last[1] + _NEW_PRICES_S
+        return start_s + leading(known) * history.step_s >= last[1] + _NEW_PRICES_S
 
     def _steps(self, key: Key, history: History) -> int:
         hours = self._policy.horizon_h if key[1] in _KINDS else self._policy.load_horizon_h
@@ -165,7 +169,7 @@ class ForecastCore:
         steps = self._steps(key, history)
         mean = history.between(start_s, steps)
         published = np.isfinite(mean)
-        known_steps = _leading(mean)
+        known_steps = leading(mean)
         lower, upper = mean.copy(), mean.copy()
         model = "published"
         if not published.all():
@@ -205,7 +209,18 @@ class ForecastCore:
             fitted = _cut(self._fits.get(key), end_s, steps, step_s)
             if fitted is not None:
                 return fitted
-        return first_that_can(self._models, values, step_s, steps, self._policy.level)
+        return first_that_can(
+            (*self._priced(key, step_s, end_s - len(values) * step_s, len(values) + steps), *self._models),
+            values,
+            step_s,
+            steps,
+            self._policy.level,
+        )
+
+    def _priced(self, key: Key, step_s: int, start_s: int, steps: int) -> tuple[Forecaster, ...]:
+        """For a site's carbon: the model that knows the site's prices from ``start_s`` on."""
+        prices = self._histories.get((key[0], _PRICE)) if key[1] == _CARBON else None
+        return () if prices is None else (Priced(prices.in_steps_of(step_s, start_s, steps)),)
 
     def _want_fit(self, key: Key, values: Floats, end_s: int, step_s: int, steps: int) -> None:
         """Ask for a fit once a day of new values; it predicts a day further than needed now, so that it lasts."""
@@ -239,12 +254,6 @@ class ForecastCore:
 def _start_of(now: datetime, step_s: int) -> int:
     """The start of the step that contains ``now``, Unix time in s."""
     return int(now.timestamp() // step_s) * step_s
-
-
-def _leading(values: Floats) -> int:
-    """How many leading values are known."""
-    missing = np.flatnonzero(~np.isfinite(values))
-    return int(missing[0]) if len(missing) else len(values)
 
 
 def _cut(fit: Fit | None, start_s: int, steps: int, step_s: int) -> Prediction | None:

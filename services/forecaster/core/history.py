@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,3 +86,17 @@ class History:
         if low < high:
             out[low - slot : high - slot] = self._values[low - self._first : high - self._first]
         return out
+
+    def in_steps_of(self, step_s: int, start_s: int, steps: int) -> Floats:
+        """As ``between``, in other steps: shorter ones repeat a value, longer ones are the mean of theirs, NaN where one is missing."""
+        first = start_s // self.step_s * self.step_s
+        count = -(-(start_s + steps * step_s - first) // self.step_s)
+        piece_s = math.gcd(self.step_s, step_s, start_s - first)
+        pieces = np.repeat(self.between(first, count), self.step_s // piece_s)[(start_s - first) // piece_s :]
+        return pieces[: steps * step_s // piece_s].reshape(steps, -1).mean(axis=1)
+
+
+def leading(values: Floats) -> int:
+    """How many leading values are known."""
+    missing = np.flatnonzero(~np.isfinite(values))
+    return int(missing[0]) if len(missing) else len(values)

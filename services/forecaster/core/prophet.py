@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from services.forecaster.core.models import DAY_S, Prediction
+from services.forecaster.core.models import Prediction
+from services.forecaster.core.seasons import DAY_S
 
 if TYPE_CHECKING:
     from services.forecaster.core.sketch import Floats

@@ -72,6 +72,55 @@ def test_carbon_is_known_for_the_past_only(hourly):
     assert (forecast.known_steps, forecast.start) == (0, MIDNIGHT + 10 * HOUR)
 
 
+def fold_wind(core, *, until=MIDNIGHT + DAY, step_s=3600, site="rome", days=40):
+    """Carbon up to this hour, and prices up to ``until`` that tell the wind of each hour."""
+    start = MIDNIGHT - days * DAY
+    wind = np.random.default_rng(5).normal(size=24 * (days + 2))
+    shape = np.sin(2 * np.pi * np.arange(len(wind)) / 24)
+    price, carbon = 80 + 20 * shape - 30 * wind, 400 + 50 * shape - 90 * wind
+    now_h, until_h = (NOW - start) // HOUR, (until - start) // HOUR
+    for first in range(0, until_h, 24):
+        values = np.repeat(price[first : min(first + 24, until_h)], 3600 // step_s).tolist()
+        core.fold(msgspec.structs.replace(published(PRICE, start + first * HOUR, values, site=site), step_s=step_s))
+    core.fold(published(CARBON, start, carbon[:now_h].tolist()))
+    return carbon[now_h : now_h + 14]
+
+
+def carbon_of(core):
+    (forecast,) = (event for event in core.decide(NOW) if event.kind == CARBON)
+    return forecast
+
+
+@pytest.mark.parametrize("step_s", [900, 3600])
+def test_carbon_follows_the_prices_that_are_published_for_the_coming_hours(step_s):
+    core = ForecastCore(ForecastPolicy())
+    truth = fold_wind(core, step_s=step_s)
+    forecast = carbon_of(core)
+    assert (forecast.model, forecast.known_steps) == ("seasonal_priced", 0)
+    assert np.abs(np.array(forecast.mean[:14]) - truth).mean() < 20
+
+
+@pytest.mark.parametrize("case", [{"until": MIDNIGHT + 10 * HOUR}, {"site": "paris"}])
+def test_without_prices_of_its_own_site_ahead_carbon_is_the_seasonal_naives(case):
+    core = ForecastCore(ForecastPolicy())
+    fold_wind(core, **case)
+    assert carbon_of(core).model == "seasonal_naive"
+
+
+def test_prices_and_carbon_give_the_same_forecast_in_whatever_order_they_come():
+    one, other = ForecastCore(ForecastPolicy()), ForecastCore(ForecastPolicy())
+    fold_wind(one)
+    events: list[EnergySeriesPublished] = []
+
+    class Recorder:
+        fold = staticmethod(events.append)
+
+    fold_wind(Recorder())
+    for event in [*reversed(events), *events[::3]]:
+        other.fold(event)
+    assert carbon_of(one) == carbon_of(other)
+
+
 def test_one_forecast_an_hour_however_often_the_core_is_asked(hourly):
     core = ForecastCore(ForecastPolicy())
     fold_days(core, hourly)

@@ -62,3 +62,20 @@ def test_until_a_time_the_values_end_with_a_known_one():
     assert values[[0, 2]].tolist() == [1.0, 3.0]
     assert np.isnan(values[1])
     assert len(history.until(0)[0]) == 0
+
+
+def test_other_steps_repeat_a_value_or_average_several():
+    history = History(HOUR, keep_s=1e6)
+    history.put(10 * HOUR, (1.0, 2.0, 6.0), stamp=1)
+    assert history.in_steps_of(HOUR, 10 * HOUR, 3).tolist() == [1.0, 2.0, 6.0]
+    assert history.in_steps_of(1800, 10 * HOUR + 1800, 4).tolist() == [1.0, 2.0, 2.0, 6.0]
+    assert history.in_steps_of(2 * HOUR, 11 * HOUR, 1).tolist() == [4.0]
+    assert history.in_steps_of(5400, 10 * HOUR, 2).tolist() == [(1 + 1 + 2) / 3, (2 + 6 + 6) / 3]
+
+
+def test_other_steps_have_no_value_where_a_part_of_them_has_none():
+    history = History(900, keep_s=1e6)
+    history.put(0, (1.0, 2.0, None, 4.0, 5.0, 5.0, 5.0, 9.0), stamp=1)
+    hours = history.in_steps_of(HOUR, 0, 3)
+    assert hours[1] == 6.0
+    assert np.isnan(hours[[0, 2]]).all()

@@ -52,7 +52,7 @@ def test_a_level_shift_is_followed_at_once_and_fades(hourly):
     prediction = SeasonalNaive().predict(values, HOUR, 72, 0.9)
     plain = SeasonalNaive().predict(hourly(60, noise=0.0), HOUR, 72, 0.9)
     lifted = prediction.mean - plain.mean
-    assert lifted[0] == pytest.approx(80 * np.exp(-1 / 36), abs=1.0)
+    assert lifted[0] == pytest.approx(100 * np.exp(-1 / 36), abs=1.0)
     assert lifted[70] < 20
 
 
