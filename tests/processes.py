@@ -13,7 +13,7 @@ def has_ended(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] == "Z"
 
 
-def ends(pid: int, within_s: float = 10.0) -> bool:
+def ends(pid: int, within_s: float = 60.0) -> bool:
     """Wait for its end."""
     deadline = time.monotonic() + within_s
     while not has_ended(pid):

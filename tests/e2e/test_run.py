@@ -85,7 +85,7 @@ class Run:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
-def left_of(family: list[psutil.Process], within_s: float = 15.0) -> list[str]:
+def left_of(family: list[psutil.Process], within_s: float = 60.0) -> list[str]:
     _, alive = psutil.wait_procs(family, timeout=within_s)
     return [" ".join(process.cmdline()) for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
