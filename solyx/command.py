@@ -1,15 +1,17 @@
-"""The command line of a service: it takes no arguments, because what it needs to know comes from the environment."""
+"""What command lines share: a service takes no arguments, for its settings are the environment; and a reader may go, as ``| head`` does."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from solyx.settings import S, SettingsError, load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
 
 def start(
@@ -37,3 +39,17 @@ def start(
     except (SettingsError, *refusals) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+
+
+def mute() -> None:
+    """Nobody reads what is printed from now on, and neither that nor the flush at the exit complains."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def though_unread() -> Generator[None]:
+    """For what is said in the middle of a work: the work goes on when nobody reads it any more."""
+    try:
+        yield
+    except BrokenPipeError:
+        mute()

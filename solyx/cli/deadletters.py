@@ -10,8 +10,9 @@ import typer
 from solyx.bus.worker import DeadLetter, parse_dead_letter
 from solyx.cli import connection as connections
 from solyx.cli import views
-from solyx.cli.output import console, errors, print_json, print_table, though_unread
+from solyx.cli.output import console, errors, print_json, print_table
 from solyx.clock import WallClock
+from solyx.command import though_unread
 from solyx.events import Poison, Record, decode
 from solyx.topics import BY_NAME, DEADLETTERS
 

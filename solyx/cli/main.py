@@ -22,9 +22,10 @@ from solyx.cli import deadletters, nodes, views
 from solyx.cli import quotas as quota_views
 from solyx.cli import usage as usage_views
 from solyx.cli.connection import Json, Key, Url, connect
-from solyx.cli.output import errors, mute, print_json, though_unread
+from solyx.cli.output import errors, print_json
 from solyx.client import ApiError, Unreachable
 from solyx.client.model import TERMINAL
+from solyx.command import mute, though_unread
 from solyx.jobfile import JobFileError, parse_job
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -14,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
 PIPE_WIDTH = 200
@@ -42,20 +41,6 @@ def print_json(value: Any) -> None:
     """One JSON document on one line."""
     sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
     sys.stdout.flush()
-
-
-def mute() -> None:
-    """Nobody reads what is printed from now on, and neither that nor the flush at the exit complains."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def though_unread() -> Generator[None]:
-    """For what is said in the middle of a work: the work goes on when nobody reads it any more."""
-    try:
-        yield
-    except BrokenPipeError:
-        mute()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

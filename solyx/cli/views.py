@@ -13,10 +13,11 @@ from rich.text import Text
 
 from solyx.bus.kafka import KafkaBus
 from solyx.bus.port import Transient
-from solyx.cli.output import console, errors, moment, number, print_json, print_table, state, though_unread
+from solyx.cli.output import console, errors, moment, number, print_json, print_table, state
 from solyx.client import ApiError, Unreachable
 from solyx.client.model import TERMINAL
 from solyx.clock import monotonic_s
+from solyx.command import though_unread
 from solyx.events import Poison, decode
 from solyx.telemetry import trace_id_of
 from solyx.topics import BY_NAME

@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.actuator.settings import ActuatorSettings
 from services.actuator.simulated.cluster import SimulatedCluster, cluster_file
 from services.actuator.simulated.run_log import doubled, run_logs
+from solyx.command import though_unread
 from solyx.settings import SettingsError, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.actuator.simulated.run_log import Run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,16 +50,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _show_runs(state_dir: Path) -> int:
     runs = run_logs(state_dir)
-    for run in runs:
-        nodes = ",".join(sorted({pod.node for pod in run.pods}))
-        end = "" if run.ended_at is None else run.ended_at.isoformat()
-        line = (run.site, f"{run.job_id}.{run.revision}", nodes, run.started_at.isoformat(), end, run.phase, run.reason)
-        sys.stdout.write("\t".join(line) + "\n")
+    with though_unread():
+        _print_runs(runs)
     pairs = doubled(runs)
     for first, second in pairs:
         twice = f"{first.job_id} ran twice at a time: {first.site}.{first.revision} and {second.site}.{second.revision}"
         sys.stderr.write(twice + "\n")
     return 1 if pairs else 0
+
+
+def _print_runs(runs: Sequence[Run]) -> None:
+    for run in runs:
+        nodes = ",".join(sorted({pod.node for pod in run.pods}))
+        end = "" if run.ended_at is None else run.ended_at.isoformat()
+        line = (run.site, f"{run.job_id}.{run.revision}", nodes, run.started_at.isoformat(), end, run.phase, run.reason)
+        sys.stdout.write("\t".join(line) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 
@@ -351,3 +353,15 @@ def test_the_command_line_names_a_wrong_setting(
     monkeypatch.setenv("SOLYX_HTTP_PORT", "many")
     assert main(["runs"]) == 2
     assert "SOLYX_HTTP_PORT" in capsys.readouterr().err
+
+
+def test_a_list_of_runs_whose_reader_goes_ends_quietly(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOLYX_STATE_DIR", str(tmp_path))
+    apply(opened())
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    with os.fdopen(ours, "w") as pipe, redirect_stdout(pipe):
+        assert main(["runs"]) == 0
+    assert capsys.readouterr().err == ""
