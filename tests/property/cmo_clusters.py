@@ -9,6 +9,7 @@ from solyx.events import (
     JobFinished,
     JobPlaced,
     JobSubmitted,
+    LatencyBoundReported,
     PlacementDeferred,
     PlacementWithdrawn,
     WorkloadReason,
@@ -84,6 +85,8 @@ class Run:
                 assert not self.of(decision.job_id, JobFinished), "finished twice"
             case PlacementDeferred():
                 assert decision.job_id not in self.live, "waits while a placement may still run"
+            case LatencyBoundReported():
+                assert self.live[decision.job_id].revision == decision.revision, "told of a placement that is over"
             case _:
                 raise AssertionError(decision)
 
