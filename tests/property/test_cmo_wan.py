@@ -131,7 +131,9 @@ class Network:
             for moment in {placed.data_from, *(move.data_from for move in on_it)}:
                 if placed.data_from <= moment < placed.data_at:
                     moving = sum(_rate_bps(move) for move in on_it if move.data_from <= moment < move.data_at)
-                    assert moving + _rate_bps(placed) <= free_bps * (1 + 1e-9), "links carry more than they have free"
+                    assert moving + _rate_bps(placed) <= free_bps + len(on_it) + 1, (
+                        "links carry more than they have free"
+                    )
         takes = timedelta(seconds=bits / min(links.values()))
         free = max([placed.decided_at, *(move.data_at for move in sharing)])
         assert placed.decided_at + takes <= placed.data_at <= free + takes + timedelta(seconds=1.001)

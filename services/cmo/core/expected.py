@@ -127,6 +127,7 @@ class ExpectedUse:
     def end(self, job_id: str) -> None:
         """The placement is not live any more; room that is held for the next one stays."""
         self._ledger.release(job_id)
+        self._sites.wan.forget(job_id)
         self._leave(job_id)
 
     def _stand(self, job_id: str, site: str, priority: int) -> None:

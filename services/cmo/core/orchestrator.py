@@ -146,7 +146,6 @@ class CmoCore:
         self._jobs.pop(job_id, None)
         self._touched.pop(job_id, None)
         self._backlog.forget(job_id)
-        self._sites.wan.forget(job_id)
         self._proximity.forget(job_id)
         self._use.let_go(job_id)
         self._use.end(job_id)
@@ -289,6 +288,7 @@ class CmoCore:
     ) -> None:
         withdrawal = withdrawal_of(job, spec, why, now, detail)
         job.merge(withdrawal)
+        self._sites.wan.forget(job.job_id)
         decisions.append(withdrawal)
 
     def _finish(

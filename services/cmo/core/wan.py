@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from services.cmo.core.bandwidth import ALL_BPS, Promised, first_over, steps, whole_bps
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.cmo.core.jobs import Job
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     Floats: TypeAlias = NDArray[np.float64]
     Pair: TypeAlias = tuple[str, str]
     Link: TypeAlias = tuple[str, ...]  # the nodes that it leaves and enters; of a pipe of its own: a word and the pair
-    Step: TypeAlias = tuple[float, float]  # from then on, bit/s
 
-LEAST_BPS = 1e6  # a link that is full of other traffic is taken to carry this: it is not told again when it empties
+LEAST_BPS = (
+    1_000_000  # a link that is full of other traffic is taken to carry this: it is not told again when it empties
+)
 LONGEST_S = 366 * 86400.0  # what would take longer is not moved, and no queue is looked at beyond that
 _GIB = 1024**3
 _OWN = "pair"
@@ -47,15 +48,11 @@ _OWN = "pair"
 class _Promise:
     """What one live placement takes of the links of its pair."""
 
-    job: Job
     revision: int
     pair: Pair
     begin_s: float
     until_s: float
-    bps: float
-
-    def holds(self, now_s: float) -> bool:
-        return self.until_s > now_s and self.job.revision == self.revision and self.job.stays
+    bps: int
 
 
 class Wan:
@@ -65,9 +62,12 @@ class Wan:
         self.changes = 0
         self._routes: dict[Pair, RouteDecided] = {}
         self._pairs: defaultdict[Link, set[Pair]] = defaultdict(set)  # whose paths lead over it
-        self._free_bps: dict[Link, float] = {}
+        self._free_bps: dict[Link, int] = {}
         self._promises: dict[str, _Promise] = {}  # by job
         self._jobs: defaultdict[Pair, set[str]] = defaultdict(set)  # who has a promise
+        self._promised: defaultdict[Link, Promised] = defaultdict(Promised)
+        self._steps: dict[Pair, tuple[Floats, Floats]] = {}  # as of the moment below
+        self._now_s = 0.0
 
     def fold(self, event: RouteDecided) -> None:
         """The latest revision of a pair counts."""
@@ -75,6 +75,9 @@ class Wan:
         known = self._routes.get(pair)
         if known is not None and event.revision <= known.revision:
             return
+        promises = [self._promises[job_id] for job_id in self._jobs[pair]]
+        for promise in promises:
+            self._take(promise, -promise.bps)
         before = {} if known is None else _links(known)
         after = _links(event)
         self._routes[pair] = event
@@ -86,19 +89,28 @@ class Wan:
             self.changes += 1
         for link in {**before, **after}:
             self._look_at(link)
+        for promise in promises:
+            self._take(promise, promise.bps)
+        self._steps.clear()
 
     def _look_at(self, link: Link) -> None:
         """What it has free, by the latest route over it."""
         pairs = self._pairs[link]
         if not pairs:
-            del self._pairs[link]
-            self._free_bps.pop(link, None)
+            for known in (self._pairs, self._free_bps, self._promised):
+                known.pop(link, None)
             return
         latest = max(pairs, key=lambda pair: (self._routes[pair].decided_at, pair))
-        free_bps = max(_links(self._routes[latest])[link], LEAST_BPS)
+        free_bps = max(ceil(_links(self._routes[latest])[link]), LEAST_BPS)
         if self._free_bps.get(link) != free_bps:
             self._free_bps[link] = free_bps
             self.changes += 1
+
+    def _take(self, promise: _Promise, bps: int) -> None:
+        route = self._routes.get(promise.pair)
+        for link in _links(route) if route is not None else ():
+            self._promised[link].add(promise.begin_s, promise.until_s, bps)
+        self._steps.clear()
 
     def transfer_s(self, data: DataSet, to: str) -> float:
         """What moving it takes if nothing else moves; infinite: there is no way."""
@@ -111,27 +123,30 @@ class Wan:
         return seconds if seconds <= LONGEST_S else inf
 
     def watch(self, job: Job, spec: JobSpec) -> None:
-        """A live placement: if it moves data, its share is taken until then."""
+        """A live placement: if it moves data, its share is taken until then, or until it is forgotten."""
         source = job.ran_at or (spec.data.site if spec.data is not None else None)
         if job.data_at is None or spec.data is None or source is None or source == job.site:
             return
         known = self._promises.get(job.job_id)
-        if known is not None and known.job is job and known.revision == job.revision:
+        if known is not None and known.revision == job.revision:
             return
         self.forget(job.job_id)
-        until_s, begin_s, bps = job.data_at.timestamp(), -inf, inf  # who does not say since when has it all
+        if not job.stays:
+            return
+        until_s, begin_s, bps = job.data_at.timestamp(), -inf, ALL_BPS  # who does not say since when has it all
         if job.data_from is not None:
             begin_s = job.data_from.timestamp()
-            bps = spec.data.size_bytes * 8.0 / (until_s - begin_s) if until_s > begin_s else 0.0
-        pair = source, job.site
-        self._promises[job.job_id] = _Promise(job, job.revision, pair, begin_s, until_s, bps)
-        self._jobs[pair].add(job.job_id)
+            bps = whole_bps(spec.data.size_bytes * 8.0, begin_s, until_s)
+        promise = self._promises[job.job_id] = _Promise(job.revision, (source, job.site), begin_s, until_s, bps)
+        self._jobs[promise.pair].add(job.job_id)
+        self._take(promise, promise.bps)
 
     def forget(self, job_id: str) -> None:
-        """It is over."""
+        """It is over, or taken back."""
         promise = self._promises.pop(job_id, None)
         if promise is not None:
             self._jobs[promise.pair].discard(job_id)
+            self._take(promise, -promise.bps)
 
     def ready_s(self, data: DataSet, transfer_s: Floats, sites: list[Site], job: Job, now_s: float) -> Floats | None:
         """From when on the job finds its data, by site, if its movement is decided now; None: everywhere at once."""
@@ -144,54 +159,25 @@ class Wan:
 
     def movement(self, data: DataSet, to: str, job: Job, now_s: float) -> tuple[float, float]:
         """When it begins and is over, if it is decided now; a promise to the job itself does not stand in its way."""
-        begin_s, until_s = _first(self._steps((data.site, to), job.job_id, now_s), data.size_bytes * 8.0)
-        until_s = min(float(ceil(until_s)) if until_s < inf else inf, now_s + LONGEST_S)
+        own = self._promises.get(job.job_id)
+        if own is not None:
+            self._take(own, -own.bps)
+        begin_s, until_s = first_over(*self._free((data.site, to), now_s), data.size_bytes * 8.0)
+        if own is not None:
+            self._take(own, own.bps)
+        until_s = min(float(ceil(until_s)), now_s + LONGEST_S)
         return min(begin_s, until_s), until_s
 
-    def _steps(self, pair: Pair, job_id: str, now_s: float) -> list[Step]:
+    def _free(self, pair: Pair, now_s: float) -> tuple[Floats, Floats]:
         """What the path of the pair has free for one more movement, from now on."""
-        links = _links(self._routes[pair])
-        promises = {link: list(self._promised(link, job_id, now_s)) for link in links}
-        if not any(promises.values()):
-            return [(now_s, min(self._free_bps[link] for link in links))]
-        times = {now_s}
-        for promise in (each for promised in promises.values() for each in promised):
-            times.update((max(promise.begin_s, now_s), promise.until_s))
-        turns = sorted(times)
-        place = {turn: index for index, turn in enumerate(turns)}
-        free = np.full(len(turns), inf)
-        for link, promised in promises.items():
-            left = np.full(len(turns), self._free_bps[link])
-            for promise in promised:
-                left[place[max(promise.begin_s, now_s)] : place[promise.until_s]] -= promise.bps
-            np.minimum(free, left, out=free)
-        return list(zip(turns, free.tolist(), strict=True))
-
-    def _promised(self, link: Link, job_id: str, now_s: float) -> Iterator[_Promise]:
-        """What others were promised of a link; what holds no more is forgotten."""
-        for pair in sorted(self._pairs[link]):
-            for other in sorted(self._jobs.get(pair, ())):
-                promise = self._promises[other]
-                if not promise.holds(now_s):
-                    self.forget(other)
-                elif other != job_id:
-                    yield promise
-
-
-def _first(steps: list[Step], bits: float) -> tuple[float, float]:
-    """Beginning and end of the movement that is over first: at one rate, which is free from its beginning to its end."""
-    best, most_bps = (inf, inf), max(bps for _, bps in steps)
-    for index, (begin_s, _) in enumerate(steps):
-        if begin_s + bits / most_bps >= best[1]:
-            break
-        rate_bps = inf
-        for (_, bps), (turn_s, _) in pairwise((*steps[index:], (inf, 0.0))):
-            rate_bps = min(rate_bps, bps)
-            over_s = begin_s + bits / rate_bps if rate_bps > 0.0 else inf
-            if over_s <= turn_s or over_s >= best[1]:
-                best = min(best, (begin_s, over_s), key=lambda movement: movement[1])
-                break
-    return best
+        if now_s != self._now_s:
+            self._now_s = now_s
+            self._steps.clear()
+        known = self._steps.get(pair)
+        if known is None:
+            links = [(self._free_bps[link], self._promised[link]) for link in _links(self._routes[pair])]
+            known = self._steps[pair] = steps(links, now_s)
+        return known
 
 
 def _links(route: RouteDecided) -> dict[Link, float]:

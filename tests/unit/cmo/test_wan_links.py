@@ -97,6 +97,27 @@ def test_what_was_taken_back_in_the_middle_is_used_by_who_fits_in_and_those_behi
     assert moves(small, large, cmo=cmo, hours=0.2) == {"small": (0.5, 0.75), "large": (1.5, 2.5)}
 
 
+def test_a_movement_under_way_takes_its_rate_along_when_its_pair_is_led_elsewhere():
+    """From one node to the other: what it had is free, and where it moves now it is taken."""
+    cmo = core(*flat("a", "b", "c", "z"))
+    beside = route("c", "z", 60, 60, via=("y",))
+    assert moves(*star(a=60, b=60), beside, to_z("i", "a", 60), cmo=cmo) == {"i": (0.0, 1.0)}
+    led = route("a", "z", 60, 60, via=("y",), hours=0.5, revision=2)
+    through_x, through_y = to_z("j", "b", 6, hours=0.5), to_z("k", "c", 6, hours=0.5)
+    made = moves(led, through_x, through_y, cmo=cmo, hours=0.5)
+    assert made == {"j": (0.5, 0.6), "k": (1.0, 1.1)}
+
+
+def test_a_job_that_is_placed_anew_takes_no_more_of_its_earlier_movement():
+    wan, jobs = wan_with((to_z("i", "a", 60), 0, 1), routes=star(a=60, b=60))
+    again = only(placements(core(*flat("z"), *star(a=60, b=60), to_z("i", "a", 60)).decide(T0)))
+    jobs["i"].merge(msgspec.structs.replace(again, revision=2, data_from=at(5), data_at=at(6)))
+    wan.watch(jobs["i"], again.spec)
+    data = DataSet(size_bytes=6 * GIB, site="b")
+    assert wan.movement(data, "z", Job("other"), NOW_S) == (NOW_S, NOW_S + 0.1 * H)
+    assert wan.movement(data, "z", Job("other"), NOW_S + 5 * H) == (NOW_S + 6 * H, NOW_S + 6.1 * H)
+
+
 def test_pairs_whose_links_nobody_told_are_counted_alone():
     routes = [route("a", "z", 60), route("b", "z", 60)]
     assert moves(*routes, to_z("i", "a", 10), to_z("j", "b", 10)) == {"i": (0.0, 0.167), "j": (0.0, 0.167)}
@@ -109,7 +130,7 @@ def test_a_recovered_core_shares_links_as_the_one_before(recovered):
     log += cmo.decide(T0)
     if recovered:
         cmo = core(*log)
-    assert moves(to_z("j", "b", 10, hours=0.25), cmo=cmo, hours=0.25) == {"j": (0.25, 0.583)}
+    assert moves(to_z("j", "b", 10, hours=0.25), cmo=cmo, hours=0.25) == {"j": (0.25, 0.584)}
 
 
 def test_who_does_not_say_since_when_its_data_moves_has_the_links_until_it_is_there():
