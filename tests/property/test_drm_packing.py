@@ -1,5 +1,6 @@
 """What holds for packing whatever is placed: capacity is kept, devices are not over-shared, and remembered scores are true ones."""
 
+import msgspec
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -103,6 +104,30 @@ def within_capacity(free):
 def test_capacity_is_never_exceeded_and_no_device_over_shared(script, jobs) -> None:
     play(script, typical_of(jobs), within_capacity)
     play(script, None, within_capacity)
+
+
+def models_of(inventory, spot):
+    return {inventory.layouts[spot.node].devices[column][1] for column, _ in spot.devices}
+
+
+@FAST
+@given(steps, expected, st.sampled_from([1, 2]), st.sampled_from([0.4, 1]), st.integers(2, 5))
+def test_a_gang_is_on_one_model_wherever_one_model_holds_all_of_it(script, jobs, count, share, pods) -> None:
+    gang = demand_of(job_spec(cpu=0.5, devices=(gpu(share, count=count if share == 1 else 1),), pods=pods))
+    seen = []
+
+    def check(free):
+        spots = free.place(gang)
+        if spots is not None:
+            each = (
+                msgspec.structs.replace(gang, devices=(msgspec.structs.replace(gang.devices[0], models=(model,)),))
+                for model in ("A100", "T4")
+            )
+            seen.append((any(free.fits(one) for one in each), spots, free.inventory))
+
+    play(script, typical_of(jobs), check)
+    for one_holds_it, spots, inventory in seen:
+        assert not one_holds_it or len({model for spot in spots for model in models_of(inventory, spot)}) == 1
 
 
 def remembered_is_true(free):

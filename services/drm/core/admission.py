@@ -209,7 +209,7 @@ class Admission:
                 room = f"asks for {demand.words()}: {pool.free.count(demand)} fit now"
         if not pool.could_hold(demand):
             empty = self._empty(pool.free.open)
-            ready = f"{room}, {empty.count(demand)} if nothing else ran on the ready nodes"
+            ready = f"{room}, {empty.count(demand)} if nothing else ran on the ready nodes{_unmixed(lane, empty)}"
             return ready + _behind_taints(empty, demand)
         room += _behind_taints(pool.free, demand)
         head = self._reservation
@@ -221,6 +221,13 @@ class Admission:
 
 def _waits_for(before: Waiting) -> str:
     return f"its quota has room, but {before.placed.job_id} of {before.placed.tenant} waits for it and goes first"
+
+
+def _unmixed(lane: Lane, capacity: Capacity) -> str:
+    """What stands against a gang that only several models together would hold."""
+    if not lane.flexible or not capacity.fits(lane.asked):
+        return ""
+    return "; on several models together all would, but quotas tell these apart, and then all its pods get the same"
 
 
 def _behind_taints(capacity: Capacity, demand: Demand) -> str:

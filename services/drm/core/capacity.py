@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from services.drm.core.inventory import Inventory
+from services.drm.core.models import one_model_each
 from services.drm.core.packing import Ranking, assign, fitting, gang_order
 from services.drm.model import WHOLE, Demand, Spot
 
@@ -166,11 +167,14 @@ class Capacity:
         """Places for all pods of a gang, or None. Takes nothing.
 
         The simple algorithm: for each pod take the node with the least score. Pods of a gang are equal, and a node that
-        was best for one has even less left for the next, so whole nodes are filled in the order of their score.
+        was best for one has even less left for the next, so whole nodes are filled in the order of their score. Where that
+        leaves the pods with different models, it is done again for each model that the gang takes, and the model is taken
+        that holds all of it and whose best node has the least score; if none holds it, the models stay mixed.
         """
         ranking = self._ranking(demand)
         if demand.parallelism > 1:
-            return self._place_gang(demand, ranking)
+            spots = self._place_gang(demand, ranking)
+            return spots if spots is None or self._alike(spots) else self._on_one_model(demand) or spots
         best = ranking.best()
         if best is None:
             return None
@@ -255,6 +259,24 @@ class Capacity:
                 shares = np.where(mask, self.devices[nodes], 0) // request.share_milli
                 pods = np.minimum(pods, shares.sum(axis=1) // request.count)
         return pods
+
+    def _alike(self, spots: tuple[Spot, ...]) -> bool:
+        """Whether all pods have devices of the same models."""
+        if not self.inventory.several_models:
+            return True
+        layouts = self.inventory.layouts
+        models = {tuple(sorted(layouts[spot.node].devices[column][:2] for column, _ in spot.devices)) for spot in spots}
+        return len(models) == 1
+
+    def _on_one_model(self, demand: Demand) -> tuple[Spot, ...] | None:
+        """The gang with the same models for all its pods: mixed, those with the quicker devices would wait for the others."""
+        found: list[tuple[int, int, tuple[Spot, ...]]] = []
+        for number, variant in enumerate(one_model_each(demand, self.inventory)):
+            ranking = self._ranking(variant)
+            spots = self._place_gang(variant, ranking)
+            if spots is not None:
+                found.append((int(ranking.scores.min()), number, spots))
+        return min(found)[2] if found else None
 
     def _place_gang(self, demand: Demand, ranking: Ranking) -> tuple[Spot, ...] | None:
         nodes = ranking.fit_nodes()

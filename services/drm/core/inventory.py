@@ -74,6 +74,7 @@ class Inventory:
         self.layouts = [layouts[node.devices] for node in nodes]
         self.layout_of: Ints = np.array([layout.number for layout in self.layouts], dtype=np.int64)
         self.mixed = any(layout.mixed for layout in layouts.values())  # a node's devices may differ in kind or model
+        self.several_models = len({device[:2] for layout in layouts.values() for device in layout.devices}) > 1
         self.width = max((len(layout.devices) for layout in self.layouts), default=0)
         self.cpu: Ints = np.array([node.cpu_milli for node in nodes], dtype=np.int64)
         self.memory: Ints = np.array([node.memory_bytes for node in nodes], dtype=np.int64)

@@ -50,6 +50,27 @@ def variants_of(demand: Demand, accounts: Accounts, account: Account, inventory:
     )
 
 
+def one_model_each(demand: Demand, inventory: Inventory) -> tuple[Demand, ...]:
+    """The demand for each choice of one model for each request; none where its requests leave no choice at the site."""
+    choices = [
+        [model for model in request.models or there if model in there]
+        for request in demand.devices
+        for there in (inventory.models(request.kind),)
+    ]
+    if all(len(models) < 2 for models in choices):
+        return ()
+    return tuple(
+        msgspec.structs.replace(
+            demand,
+            devices=by_constraint(
+                msgspec.structs.replace(request, models=(model,))
+                for request, model in zip(demand.devices, models, strict=True)
+            ),
+        )
+        for models in islice(product(*choices), MOST_VARIANTS)
+    )
+
+
 def _choices(request: DeviceRequest, governed: tuple[str, ...], inventory: Inventory) -> list[DeviceRequest]:
     """One request for each model with a quota, in the order in which it names them, and one for all the others."""
     if not governed:

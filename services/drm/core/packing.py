@@ -6,7 +6,7 @@
    least is left over. For a whole device that is the node with the fewest free devices left, for a share of a device
    the fullest device that still fits, and pods without devices prefer nodes without devices.
 3. Of equals, a pod with several devices prefers those of one domain. A gang fills whole nodes in that order; it prefers one rack
-   that holds all of it, of several the fullest, and else the racks that hold most.
+   that holds all of it, of several the fullest, and else the racks that hold most. Before that it prefers one model for all its pods.
 
 The simple algorithm scores every node for every pod. Equal to it, but independent of the number of nodes up to one search for a
 minimum: a ``Ranking`` keeps the scores of one demand and computes those of changed nodes anew.

@@ -84,6 +84,38 @@ def test_a_gang_keeps_to_one_model_where_quotas_tell_them_apart() -> None:
     assert got(world) == {"gpu": 3000, H: 3000}
 
 
+@pytest.mark.parametrize("names", [("A100", "H100"), ("H100", "A100"), ()])
+def test_a_gang_gets_one_model_where_one_holds_all_of_it_and_else_what_there_is(names) -> None:
+    for h100, expected in ((4, {H: 3000}), (2, {A: 2000, H: 1000}), (1, {A: 2000, H: 1000})):
+        world = site(2, h100)
+        world.tell(placed("gang", one(*names, pods=3)))
+        world.decide()
+        assert got(world) == {"gpu": 3000, **expected}
+
+
+@pytest.mark.parametrize(("tight", "loose"), [("A100", "H100"), ("H100", "A100")])
+def test_of_two_models_that_hold_a_gang_it_gets_the_one_whose_best_node_fits_best(tight: str, loose: str) -> None:
+    sizes = ((tight, 1), (tight, 3), (loose, 2), (loose, 2))  # mixed, it would begin on the node with one
+    nodes = (node(f"n{n}", gpus=gpus, model=model, cpu=64) for n, (model, gpus) in enumerate(sizes))
+    world = World(*nodes, node("t", gpus=4, model="T4", cpu=64))
+    world.tell(placed("gang", one("A100", "H100", pods=4)))
+    world.decide()
+    assert got(world) == {"gpu": 4000, f"gpu/{tight}": 4000}
+
+
+def test_a_gang_that_only_several_models_hold_is_told_that_its_quotas_keep_it_to_one() -> None:
+    world = site(2, 2, quotas=models(A100=8000, H100=8000))
+    world.tell(placed("gang", one(pods=4)))
+    deferred = deferrals(world.decide())["gang"]
+    assert deferred.reason is DeferralReason.NO_CAPACITY
+    assert deferred.detail.endswith(
+        "2 if nothing else ran on the ready nodes; on several models together all would, but quotas tell these apart,"
+        " and then all its pods get the same"
+    )
+    world.tell(withdrawn(placed("gang")), placed("larger", one(pods=5)))
+    assert deferrals(world.decide(1))["larger"].detail.endswith("2 if nothing else ran on the ready nodes")
+
+
 def test_each_request_of_a_pod_has_its_own_model() -> None:
     both = Node(
         name="both",
