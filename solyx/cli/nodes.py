@@ -45,7 +45,7 @@ def drain(site: Site, node: NodeName, note: Note = "", json: Json = False, url: 
 
 
 def uncordon(site: Site, node: NodeName, json: Json = False, url: Url = None, key: Key = None) -> None:
-    """Take the order about a node back (administrators)."""
+    """Take the order about a node back (administrators). What its site itself closes stays closed."""
     with connect(url, key) as client:
         _order(client, site, node, "open", "", as_json=json)
 
@@ -77,7 +77,7 @@ def _row(site: str, node: Node, order: NodeOrder | None) -> tuple[object, ...]:
     return (
         site,
         node.name,
-        "draining" if node.draining else "ready" if node.ready else "closed",
+        _state(node),
         number(node.cpu_milli / 1000, 0),
         number(node.memory_bytes / 2**30, 0),
         ", ".join(f"{group.count} {group.model}" for group in node.devices),
@@ -87,9 +87,20 @@ def _row(site: str, node: Node, order: NodeOrder | None) -> tuple[object, ...]:
     )
 
 
+def _state(node: Node) -> str:
+    return "draining" if node.draining else "ready" if node.ready else "closed"
+
+
 def _order(client: Client, site: str, node: str, state: str, note: str, *, as_json: bool) -> None:
     ordered = client.order_node(site, node, state, note=note)
     if as_json:
         print_json(ordered)
     else:
-        typer.echo(f"{site}/{node}: {state}")
+        typer.echo(f"{site}/{node}: {state}{_all_the_same(client, site, node) if state == 'open' else ''}")
+
+
+def _all_the_same(client: Client, site: str, node: str) -> str:
+    """That a node takes no work although nothing is ordered about it: an order opens nothing that the site itself closes."""
+    there = (one for known in client.sites() if known.site == site for one in known.nodes if one.name == node)
+    closed = next((one for one in there if not one.ready), None)
+    return "" if closed is None else f" as far as orders go; its site says that it is {_state(closed)}"

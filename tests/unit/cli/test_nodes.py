@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from tests.unit.cli.cli_answers import AT, Solyx
 
 SITES = {
@@ -39,6 +41,9 @@ SITES = {
 }
 
 
+ORDERED = {"site": "texas", "revision": 4, "orders": [], "ordered_at": AT}
+
+
 def test_nodes_show_their_state_and_what_was_ordered(solyx: Solyx, gateway: Any) -> None:
     gateway.on("GET", "/v1/sites", SITES)
     lines = solyx("nodes").out.splitlines()
@@ -56,13 +61,24 @@ def test_nodes_show_their_state_and_what_was_ordered(solyx: Solyx, gateway: Any)
 
 
 def test_cordon_drain_and_uncordon_order_a_state(solyx: Solyx, gateway: Any) -> None:
-    answer = {"site": "texas", "revision": 4, "orders": [], "ordered_at": AT}
-    gateway.on("PUT", "/v1/sites/texas/nodes/n2", answer)
+    gateway.on("GET", "/v1/sites", SITES)
+    gateway.on("PUT", "/v1/sites/texas/nodes/n1", ORDERED)
     for words, body in (
-        (("drain", "texas", "n2", "--note", "new disk"), {"state": "draining", "note": "new disk"}),
-        (("cordon", "texas", "n2"), {"state": "cordoned", "note": ""}),
-        (("uncordon", "texas", "n2"), {"state": "open", "note": ""}),
+        (("drain", "texas", "n1", "--note", "new disk"), {"state": "draining", "note": "new disk"}),
+        (("cordon", "texas", "n1"), {"state": "cordoned", "note": ""}),
+        (("uncordon", "texas", "n1"), {"state": "open", "note": ""}),
     ):
-        assert solyx(*words).out == f"texas/n2: {body['state']}\n"
-        assert json.loads(gateway.requests[-1].content) == body
-    assert solyx("drain", "texas", "n2", "--json").documents[0]["revision"] == 4
+        assert solyx(*words).out == f"texas/n1: {body['state']}\n"
+        (order,) = [request for request in gateway.requests[-2:] if request.method == "PUT"][-1:]
+        assert json.loads(order.content) == body
+    assert solyx("drain", "texas", "n1", "--json").documents[0]["revision"] == 4
+
+
+@pytest.mark.parametrize(("site", "node", "state"), [("texas", "n2", "draining"), ("oslo", "n1", "closed")])
+def test_uncordon_says_when_the_site_itself_closes_the_node(
+    solyx: Solyx, gateway: Any, site: str, node: str, state: str
+) -> None:
+    gateway.on("GET", "/v1/sites", SITES | {"orders": []})
+    gateway.on("PUT", f"/v1/sites/{site}/nodes/{node}", ORDERED | {"site": site})
+    told = f"{site}/{node}: open as far as orders go; its site says that it is {state}\n"
+    assert solyx("uncordon", site, node).out == told

@@ -103,6 +103,13 @@ def test_of_two_models_that_hold_a_gang_it_gets_the_one_whose_best_node_fits_bes
     assert got(world) == {"gpu": 4000, f"gpu/{tight}": 4000}
 
 
+def test_a_gang_is_rather_mixed_than_on_a_model_that_it_does_not_take() -> None:
+    world = site(2, 2, node("t", gpus=4, model="T4", cpu=64))
+    world.tell(placed("gang", one("A100", "H100", pods=3)))
+    world.decide()
+    assert set(got(world)) == {"gpu", A, H}
+
+
 def test_a_gang_that_only_several_models_hold_is_told_that_its_quotas_keep_it_to_one() -> None:
     world = site(2, 2, quotas=models(A100=8000, H100=8000))
     world.tell(placed("gang", one(pods=4)))
