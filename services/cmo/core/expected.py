@@ -44,6 +44,7 @@ class ExpectedUse:
         self.patience = Patience(policy)
         self._at_site: dict[str, dict[int, set[str]]] = {}  # by priority
         self._rank: dict[str, tuple[str, int]] = {}  # site and priority of each
+        self._outlasted: set[str] = set()  # runs that went on when their plan here was over
 
     def at_site(self, name: str) -> list[str]:
         """Live placements there."""
@@ -159,7 +160,13 @@ class ExpectedUse:
             more_s = max(SLOT_S, _USE_SHARE * self._policy.reaction_s, _EXTENSION_SHARE * spec.duration_estimate_s)
             again_s = self.commit(job, spec, commitment.site, ((now_s, more_s),), now_s)
             self._accounts.plan(job, spec, until_s=again_s)
+            self._outlasted.add(job.job_id)
         self._timers.set(again_s, Due.USE, job.job_id, job.revision)
+
+    def take_outlasted(self) -> set[str]:
+        """The runs that went on when all that was planned at their site was over, since this was last asked."""
+        outlasted, self._outlasted = self._outlasted, set()
+        return outlasted
 
     def _again_s(self, spec: JobSpec) -> float:
         """How long after its start a placement that was not seen running is written down anew from the present."""

@@ -70,8 +70,13 @@ class Replanner:
             # All once in a while, and when something is new; by the hour those that have come to a pause of their plan, or its end.
             everyone = before is None or hour // _PERIOD_H != before // _PERIOD_H
             self._news.plan_on(None if everyone else news, now_s)
+            outlasted = self._use.take_outlasted()
             live = (jobs[job_id] for job_id in self._use.everywhere() if job_id in jobs)
-            asked = (job for job in live if everyone or _is_of(job, news) or self._is_at_its_end(job, now_s))
+            asked = (
+                job
+                for job in live
+                if everyone or _is_of(job, news) or job.job_id in outlasted or self._is_at_its_end(job, now_s)
+            )
             self._pending.extend(self._in_order(asked))
         for _ in range(min(len(self._pending), self._policy.replan_jobs)):
             job = jobs.get(self._pending.popleft())

@@ -86,6 +86,18 @@ def test_a_run_moves_when_the_gain_pays_for_its_data(data_gib, moves):
     assert moved.cost.movement_eur == pytest.approx(1e-6 * data_gib)
 
 
+@pytest.mark.parametrize("hour", [1, 2, 3, 4])
+def test_a_run_moves_in_the_hour_that_its_plan_says(hour):
+    here = one_site(*[CHEAP] * hour, *[DEAR] * 40, egress=1e-6)
+    there = one_site(*[DEAR] * hour, *[CHEAP] * 40, name="b", egress=1e-6)
+    job = submitted(runs=10, max_delay=0, suspendable=True, data=(1, "a"))
+    cmo, placed = running(*here, *there, job=job)
+    assert placed.site == "a"
+    for earlier in range(1, hour):
+        assert cmo.decide(at(earlier)) == []
+    assert only(cmo.decide(at(hour))).reason is WithdrawalReason.MIGRATION
+
+
 def test_a_planned_start_moves_to_a_better_hour_that_was_published_since():
     cmo = core(*one_site(DEAR, *[DEAR] * 9, CHEAP, DEAR), submitted(runs=1, max_delay=24))
     planned = only(placements(cmo.decide(T0)))
