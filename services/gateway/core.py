@@ -336,7 +336,7 @@ _HANDLERS: dict[type[Event], Callable[[Changes, Any, Envelope, bytes], None]] = 
 _FIGURES: dict[type[Event], tuple[str, ...]] = {
     JobSubmitted: (),
     JobCancellationRequested: (),
-    JobPlaced: ("start_at", "data_at", "attempt", "cost", "alternative", "bound_by", "progress_s", "used"),
+    JobPlaced: ("start_at", "data_from", "data_at", "attempt", "cost", "alternative", "bound_by", "progress_s", "used"),
     PlacementWithdrawn: ("detail", "attempt", "progress_s", "used"),
     PlacementDeferred: ("detail", "until"),
     LatencyBoundReported: ("to", "max_ms", "round_trip_ms", "since", "detail"),

@@ -110,6 +110,8 @@ def test_a_job_starts_when_the_headroom_of_its_path_has_let_its_data_through(bro
     assert (first.site, second.site) == ("south", "south")
     takes = timedelta(seconds=SPEC.data.size_bytes * 8 / LINK_BPS) if SPEC.data else timedelta(0)
     assert first.start_at == first.data_at
+    assert (first.data_from, second.data_from) == (first.decided_at, first.data_at)  # one after the other
+    assert {route.free_bps for route in of(RouteDecided)} == {(LINK_BPS,)}  # pyright: ignore[reportAttributeAccessIssue]
     assert takes <= first.start_at - first.decided_at <= takes + timedelta(seconds=2)
     assert takes <= second.start_at - first.start_at <= takes + timedelta(seconds=2)
     assert "WAN: 69.8 GiB from north reach south at" in first.bound_by

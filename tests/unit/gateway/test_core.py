@@ -110,11 +110,11 @@ def test_history_keeps_each_event_with_reason_and_figures() -> None:
     assert msgspec.json.decode(history[2].figures)["pods"] == [{"index": 0, "node": "n1"}]
 
 
-def test_history_tells_when_the_data_of_a_placement_is_there() -> None:
-    there = msgspec.structs.replace(placed(), data_at=at(5))
-    told, silent = (msgspec.json.decode(row.figures) for row in changes_of(there, placed()).history)
-    assert told["data_at"] == msgspec.to_builtins(at(5))
-    assert "data_at" not in silent
+def test_history_tells_since_when_and_until_when_the_data_of_a_placement_moves() -> None:
+    moved = msgspec.structs.replace(placed(), data_from=at(2), data_at=at(5))
+    told, silent = (msgspec.json.decode(row.figures) for row in changes_of(moved, placed()).history)
+    assert (told["data_from"], told["data_at"]) == (msgspec.to_builtins(at(2)), msgspec.to_builtins(at(5)))
+    assert not {"data_from", "data_at"} & silent.keys()
 
 
 def test_history_tells_what_was_kept_and_the_grace_to_keep_it() -> None:
