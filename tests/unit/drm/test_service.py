@@ -59,7 +59,7 @@ def test_wrong_quotas_are_refused_by_name_before_anything_starts(text, monkeypat
     with pytest.raises(SettingsError, match="SOLYX_DRM_QUOTAS"):
         role(DrmSettings(quotas=text))
     monkeypatch.setenv("SOLYX_DRM_QUOTAS", text)
-    assert entry.main() == 2
+    assert entry.main([]) == 2
     assert "SOLYX_DRM_QUOTAS" in capsys.readouterr().err
 
 
