@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import pytest
 
@@ -30,7 +30,7 @@ from solyx.events import (
     SiteObserved,
     decode,
 )
-from tests.gateway_app import running
+from tests.gateway_app import running, until
 from tests.integration.test_job_life import entries, job_when
 
 if TYPE_CHECKING:
@@ -82,21 +82,23 @@ class Deciders:
 
     def __init__(self, bus: KafkaBus, solyx: Running) -> None:
         self._bus, self._solyx = bus, solyx
-        self._runners: list[ServiceRunner] = []
+        self._runners: dict[str, ServiceRunner] = {}
 
     def start(self) -> None:
+        """Those that do not work yet."""
         for role, settings in (
             (cmo_role(CmoSettings(), speed=1.0), CmoSettings()),
             (drm_role(DrmSettings()), DrmSettings()),
         ):
-            runner = ServiceRunner(role, settings, self._bus, self._solyx.clock)
-            runner.start()
-            self._runners.append(runner)
+            if role.service not in self._runners:
+                runner = ServiceRunner(role, settings, self._bus, self._solyx.clock)
+                runner.start()
+                self._runners[role.service] = runner
 
-    def stop(self) -> None:
-        for runner in self._runners:
-            runner.stop()
-        self._runners.clear()
+    def stop(self, *services: str) -> None:
+        """Some, or all."""
+        for service in services or tuple(self._runners):
+            self._runners.pop(service).stop()
 
 
 @asynccontextmanager
@@ -136,6 +138,10 @@ def told(bus: KafkaBus, *topics: str) -> list[object]:
         tail.close()
 
 
+def asks_now(event: object) -> TypeGuard[ReliefRequested]:
+    return isinstance(event, ReliefRequested) and event.reason is ReliefReason.PRICE_BOUND
+
+
 @pytest.mark.timeout(300)
 async def test_work_leaves_above_the_bound_and_comes_back_when_the_price_falls_whoever_decides(
     postgres_url: str, broker: KafkaBroker, tmp_path: Path
@@ -151,9 +157,12 @@ async def test_work_leaves_above_the_bound_and_comes_back_when_the_price_falls_w
             await job_when(solyx, client, job_id, lambda job: job["state"] == "running")
         solyx.clock.advance(600)
 
+        deciders.stop("cmo")  # by itself it would suspend for the price, if it heard of that before the DRM asks
         hour = hour_of(solyx)
         end = hour + timedelta(hours=2)
         solyx.publish(*(series(solyx, "price_eur_per_mwh", hour + timedelta(hours=n), DEAR) for n in (1, 0)))
+        await until(lambda: any(asks_now(one) for one in told(bus, "grid")))
+        deciders.start()
         waiting = await job_when(solyx, client, batch, lambda job: job["revision"] == 2)
         deciders.stop()
         deciders.start()
@@ -171,7 +180,7 @@ async def test_work_leaves_above_the_bound_and_comes_back_when_the_price_falls_w
     assert [entry["reason"] for entry in entries(waiting, "job.placed")] == ["only_site", "price_bound"]
     assert datetime.fromisoformat(entries(waiting, "job.placed")[-1]["figures"]["start_at"]) == end
     assert datetime.fromisoformat(go_on["figures"]["started_at"]) >= end
-    asked = [one for one in said if isinstance(one, ReliefRequested) and one.reason is ReliefReason.PRICE_BOUND]
+    asked = [one for one in said if asks_now(one)]
     answered = [one for one in said if isinstance(one, ReliefAnswered) and one.relieved_w]
     assert [job.job_id for job in asked[-1].jobs] == [batch]
     assert [(one.suspended, one.relieved_w) for one in answered] == [(1, 40.0)], "once, whoever decides"
