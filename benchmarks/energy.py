@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from simulator.__main__ import end_of, show, write
 from simulator.experiment import (
+    CLAIRVOYANT,
     FORESIGHT,
     HONEST,
     ORACLE,
@@ -105,6 +106,7 @@ def _figures(rows: dict[str, Summary]) -> dict[str, float]:
     figures["oracle_gap"] = ours.oracle_gap or 0.0
     figures["patient_oracle_gap"] = rows[SOLYX_PATIENT].oracle_gap or 0.0
     figures["foresight_oracle_gap"] = rows[FORESIGHT].oracle_gap or 0.0
+    figures["clairvoyant_oracle_gap"] = rows[CLAIRVOYANT].oracle_gap or 0.0
     figures["migrations"], figures["suspensions"] = float(ours.migrations), float(ours.suspensions)
     figures["deadline_misses"] = float(ours.deadline_misses)
     return figures

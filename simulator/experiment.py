@@ -11,7 +11,7 @@ import numpy as np
 
 from services.cmo.model import Policy
 from simulator.bill import Summary, summarise
-from simulator.foresight import with_foresight
+from simulator.foresight import with_clairvoyance, with_foresight
 from simulator.knowledge import FORECAST_EVERY_H, Outlook, learn
 from simulator.oracle import Bound, lower_bound
 from simulator.policies import BASELINES, baseline
@@ -32,14 +32,16 @@ if TYPE_CHECKING:
     from simulator.world import World
     from solyx.scenario import Scenario
 
-SOLYX, SOLYX_PATIENT, SOLYX_AT_ONCE, FORESIGHT, ORACLE = (
+SOLYX, SOLYX_PATIENT, SOLYX_AT_ONCE, FORESIGHT, CLAIRVOYANT, ORACLE = (
     "solyx",
     "solyx-patient",
     "solyx-at-once",
     "foresight",
+    "clairvoyant",
     "oracle",
 )
-POLICIES = (SOLYX, SOLYX_PATIENT, SOLYX_AT_ONCE, *BASELINES, FORESIGHT, ORACLE)
+POLICIES = (SOLYX, SOLYX_PATIENT, SOLYX_AT_ONCE, *BASELINES, FORESIGHT, CLAIRVOYANT, ORACLE)
+_KNOWING = {FORESIGHT: with_foresight, CLAIRVOYANT: with_clairvoyance}
 DELAY_EUR_PER_JOB_H: dict[str, float | None] = {SOLYX: None, SOLYX_PATIENT: 0.0, SOLYX_AT_ONCE: 1000.0}
 """The price of delay by policy. None: the CMO's own; 0: all the owner allows is used, as the oracle does; so high that no job waits for
 a better hour: what the choice of the site alone is worth."""
@@ -133,7 +135,7 @@ class Experiment:
             KeyError: no policy has that name.
         """
         weight = self.settings.carbon_eur_per_t if carbon_eur_per_t is None else carbon_eur_per_t
-        if name not in (FORESIGHT, ORACLE):
+        if name not in (*_KNOWING, ORACLE):
             self.moments()
         began = monotonic_s()
         if name == ORACLE:
@@ -160,8 +162,8 @@ class Experiment:
             if price is not None:
                 variant = msgspec.structs.replace(variant, delay_eur_per_job_h=price)
             return self._production(weight, variant, report)
-        if name == FORESIGHT:
-            return with_foresight(
+        if name in _KNOWING:
+            return _KNOWING[name](
                 self.workload,
                 self.world,
                 carbon_eur_per_t=weight,

@@ -52,7 +52,8 @@ def test_the_gap_is_that_of_each_price_of_delay_and_of_not_knowing_lengths() -> 
     given = rows()
     given |= {
         name: msgspec.structs.replace(given[name], oracle_gap=gap)
-        for name, gap in (("solyx-patient", 0.09), ("foresight", 0.04))
+        for name, gap in (("solyx-patient", 0.09), ("foresight", 0.04), ("clairvoyant", 0.03))
     }
     figures = _figures(given)
-    assert (figures["oracle_gap"], figures["patient_oracle_gap"], figures["foresight_oracle_gap"]) == (0.1, 0.09, 0.04)
+    names = ("oracle_gap", "patient_oracle_gap", "foresight_oracle_gap", "clairvoyant_oracle_gap")
+    assert tuple(figures[name] for name in names) == (0.1, 0.09, 0.04, 0.03)

@@ -159,3 +159,18 @@ def test_foresight_takes_the_cheapest_hours_there_will_be_and_goes_where_they_ar
 def test_foresight_has_room_for_all(make_scenario: Callable[..., Path]) -> None:
     row = run(make_scenario([(20, 2, 10)] * 30, home=night, away=lambda _hour: 500.0), "foresight")
     assert row.cost_eur == pytest.approx(30 * 0.02)
+
+
+def test_clairvoyance_shares_the_cores_and_pays_no_less_than_the_bound(make_scenario: Callable[..., Path]) -> None:
+    """Three jobs of which each fills the site: one has the two cheap hours of the night, the others run at once, here or by day."""
+    directory = make_scenario([(20, 2, 10)] * 3, home=night, away=lambda _hour: 500.0)
+    row = run(directory, "clairvoyant")
+    assert (row.finished, row.deadline_misses) == (3, 0)
+    assert row.cost_eur == pytest.approx(0.02 + 2 * 0.2)
+    assert run(directory, "foresight").cost_eur < run(directory, "oracle").objective_eur <= row.objective_eur
+
+
+def test_clairvoyance_knows_how_long_a_job_truly_runs(make_scenario: Callable[..., Path]) -> None:
+    directory = make_scenario([(20, 2, 10)], home=night, away=lambda _hour: 500.0)
+    row = run(directory, "clairvoyant")
+    assert (row.cost_eur, row.mean_wait_h) == (pytest.approx(0.02), pytest.approx(6.0))
