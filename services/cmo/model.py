@@ -30,7 +30,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     reaction_s: float = 0.0  # what the other services need to act on a decision; grows with a replay's speed
     forecast_fresh_s: float = 10800.0  # a forecast older than this is not used
     restart_s: float = 60.0  # work that a job loses when it is stopped and goes on
-    worth_share: float = 0.005  # of a plan's cost: what another must save for a placement to be taken back
+    worth_share: float = 0.001  # of a plan's cost: what another must save for a placement to be taken back
     worth_eur: float = 0.00001  # the same for small plans
     news_share: float = (
         0.02  # of what hours ahead cost, or of a site's capacity: a change from which on plans are looked at again

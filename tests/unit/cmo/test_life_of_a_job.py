@@ -248,7 +248,7 @@ def first_withdrawal(cmo, until, every=1 / 60):
         (1000.0, 60.0, 5),
         (0.005, 60.0, 10),  # 0.5 mEUR more there: as much as six minutes of waiting
         (0.005, 93.0, 40),  # 2.2 mEUR: 26 minutes
-        (0.00014, 50.0, 10),  # nothing more, and still it must be worth the trouble: 0.5 % of its cost
+        (0.0001, 50.0, 10),  # nothing more, and still it must be worth the trouble: 10 µEUR
         (1e-7, 60.0, 120),
         (1e-7, 50.0, 120),
     ],

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.cmo.model import Policy
 from solyx.events import (
     JobPlaced,
     PlacementReason,
@@ -17,6 +18,7 @@ from solyx.events import (
 from tests.unit.cmo.cmo_builders import T0, at, carbon, core, flat, only, placements, prices, report, site, submitted
 
 DEAR, CHEAP = 200.0, 20.0
+RIPPLE = 0.4 * Policy().worth_share * 50.0  # EUR/MWh: up at one site of 50 and down at the other, it is less than the margin
 
 
 def stopped(placed: JobPlaced, began: float, hours: float, progress_h: float) -> WorkloadReported:
@@ -129,7 +131,7 @@ def test_a_core_that_recovered_leaves_plans_as_they_are():
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.floats(-0.1, 0.1), min_size=48, max_size=48), st.booleans())
+@given(st.lists(st.floats(-RIPPLE, RIPPLE), min_size=48, max_size=48), st.booleans())
 def test_small_ripples_of_prices_move_nothing(ripples, suspendable):
     """Hysteresis: no plan follows changes that are worth less than its margin."""
     cmo = core(*flat("a", "b"), submitted(runs=20, max_delay=24, suspendable=suspendable))
