@@ -18,7 +18,7 @@ from solyx.events import (
 from tests.unit.cmo.cmo_builders import T0, at, carbon, core, flat, only, placements, prices, report, site, submitted
 
 DEAR, CHEAP = 200.0, 20.0
-RIPPLE = 0.4 * Policy().worth_share * 50.0  # EUR/MWh: up at one site of 50 and down at the other, it is less than the margin
+RIPPLE = 0.4 * Policy().worth_share * 50.0  # EUR/MWh: 50 and this more here, less there, stays within the margin
 
 
 def stopped(placed: JobPlaced, began: float, hours: float, progress_h: float) -> WorkloadReported:
