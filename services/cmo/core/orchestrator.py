@@ -30,6 +30,7 @@ from services.cmo.core.timers import Due, Timers
 from services.cmo.model import Choice, Policy, Refuse, Wait
 from solyx.events import (
     BudgetSet,
+    DeferralCause,
     DemandResponseReported,
     EnergySeriesPublished,
     FinishReason,
@@ -379,7 +380,7 @@ class CmoCore:
             job.reviewed = job.revision
             latest_s = spec.deadline.timestamp() - spec.duration_estimate_s
             self._timers.set(latest_s + 1.0, Due.REVIEW, job.job_id, job.revision)
-        if isinstance(why, Wait) and not self._backlog.settling:
+        if isinstance(why, Wait) and (why.cause is DeferralCause.BUDGET or not self._backlog.settling):
             deferral = deferral_of(job, spec, why, self._accounts.runs(job, spec), now)
             if deferral is not None:
                 job.merge(deferral)

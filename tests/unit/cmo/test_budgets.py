@@ -58,6 +58,12 @@ def test_the_wait_says_which_figure_stands_against_the_job_and_when_the_window_t
     assert (waits.site, waits.revision, waits.key) == ("-", 0, "-/job-3")
 
 
+def test_the_wait_is_told_while_sites_are_still_being_observed_for_the_first_time():
+    """What sites lack is not said before they have settled; what a budget lacks is no matter of theirs."""
+    cmo = core(*WORLD, budgets(budget("gpu_h", 3)), *gpu_jobs(4), submitted("large", cores=1000), settle_s=60.0)
+    assert only(deferrals(cmo.decide(T0))).job_id == "job-3"
+
+
 def test_what_waits_runs_when_the_window_turns():
     cmo = core(*WORLD, budgets(budget("gpu_h", 1)), *gpu_jobs(2))
     run(cmo, only(placements(cmo.decide(T0))), 0, 1)
