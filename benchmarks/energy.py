@@ -48,7 +48,8 @@ CARBON_PRICES = (0.0, 50.0, 200.0, 500.0)  # EUR/t, besides the benchmark's own
 STEPS: dict[str, Variant] = {
     "true_lengths": Variant(delay_eur_per_job_h=0.0, true_lengths=True),
     "true_future": Variant(delay_eur_per_job_h=0.0, true_lengths=True, true_future=True),
-    "sites_4x": Variant(delay_eur_per_job_h=0.0, true_lengths=True, true_future=True, site_factor=4),
+    "one_node": Variant(delay_eur_per_job_h=0.0, true_lengths=True, true_future=True, one_node=True),
+    "sites_4x": Variant(delay_eur_per_job_h=0.0, true_lengths=True, true_future=True, one_node=True, site_factor=4),
 }
 """One simplification of ``solyx-patient`` after the other, so that each difference is what that one costs."""
 

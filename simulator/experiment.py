@@ -17,7 +17,7 @@ from simulator.oracle import Bound, lower_bound
 from simulator.policies import BASELINES, baseline
 from simulator.production import Production
 from simulator.queueing import Engine
-from simulator.variants import with_more_nodes, with_true_future, with_true_lengths
+from simulator.variants import with_more_nodes, with_one_node, with_true_future, with_true_lengths
 from simulator.workload import SUSPEND_OVERHEAD_S, read_workload
 from simulator.world import make_world
 from solyx.clock import monotonic_s
@@ -62,6 +62,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     delay_eur_per_job_h: float | None = None  # None: as the CMO's own default
     true_lengths: bool = False  # owners' estimates are exact
     true_future: bool = False  # forecasts are what will be
+    one_node: bool = False  # of as many cores at each site
     site_factor: int = 1  # times as many nodes at every site
 
 
@@ -185,6 +186,8 @@ class Experiment:
             workload = with_true_lengths(workload)
         if variant.true_future:
             moments = with_true_future(moments, self.world)
+        if variant.one_node:
+            moments = with_one_node(moments)
         if variant.site_factor > 1:
             moments = with_more_nodes(moments, variant.site_factor)
         production = Production(workload, self.world.names, policy, suspend_overhead_s=self.overhead_s)

@@ -1,4 +1,4 @@
-"""What-if inputs for the production cores: exact estimates, forecasts that come true, larger sites. Never part of an honest run."""
+"""What-if inputs for the production cores: exact estimates, forecasts that come true, other sites. Never part of an honest run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from solyx.energy import HOUR_S
 from solyx.events import SiteObserved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from simulator.knowledge import Issued
     from simulator.world import World
+    from solyx.events import Node
 
 
 def with_true_lengths(workload: Workload) -> Workload:
@@ -44,20 +45,33 @@ def _come_true(issued: Issued, moment: Moment, world: World) -> Issued:
     return replace(issued, bands=np.stack([values, values, values]))
 
 
+def with_one_node(moments: Sequence[Moment]) -> list[Moment]:
+    """Every site has one node that is as large as all it had: no gap between pods is too small."""
+    return [_with_sites(moment, _joined) for moment in moments]
+
+
 def with_more_nodes(moments: Sequence[Moment], factor: int) -> list[Moment]:
     """Every site has ``factor`` times its nodes."""
-    return [
-        Moment(
-            moment.at,
-            tuple(_larger(e, factor) if isinstance(e, SiteObserved) else e for e in moment.published),
-            moment.issued,
-        )
-        for moment in moments
-    ]
+    return [_with_sites(moment, lambda nodes: _repeated(nodes, factor)) for moment in moments]
 
 
-def _larger(site: SiteObserved, factor: int) -> SiteObserved:
-    nodes = tuple(
-        msgspec.structs.replace(node, name=f"{node.name}.{copy}") for copy in range(factor) for node in site.nodes
+def _with_sites(moment: Moment, change: Callable[[Sequence[Node]], tuple[Node, ...]]) -> Moment:
+    published = tuple(
+        msgspec.structs.replace(e, nodes=change(e.nodes)) if isinstance(e, SiteObserved) else e
+        for e in moment.published
     )
-    return msgspec.structs.replace(site, nodes=nodes)
+    return Moment(moment.at, published, moment.issued)
+
+
+def _joined(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    one = msgspec.structs.replace(
+        nodes[0],
+        cpu_milli=sum(node.cpu_milli for node in nodes),
+        memory_bytes=sum(node.memory_bytes for node in nodes),
+        devices=tuple(group for node in nodes for group in node.devices),
+    )
+    return (one,)
+
+
+def _repeated(nodes: Sequence[Node], factor: int) -> tuple[Node, ...]:
+    return tuple(msgspec.structs.replace(node, name=f"{node.name}.{copy}") for copy in range(factor) for node in nodes)
