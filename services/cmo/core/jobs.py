@@ -127,6 +127,12 @@ class Job:
         return start, max(start, self.withdrawn_at or start)
 
     @property
+    def took_s(self) -> float:
+        """The work that its runs did, once it has succeeded."""
+        span = self.run_span
+        return self.progress_s + (0.0 if span is None else (span[1] - span[0]).total_seconds())
+
+    @property
     def used(self) -> Usage:
         """By the runs before the latest placement."""
         return total(self.runs)

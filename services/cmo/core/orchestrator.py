@@ -244,7 +244,7 @@ class CmoCore:
                 return
         self._use.end(job.job_id)
         if job.end == "succeeded":
-            self._learn(job, spec)
+            self._lengths.learn(spec.duration_estimate_s, job.took_s)
             self._finish(job, "succeeded", FinishReason.COMPLETED, "", now, decisions)
         elif job.cancel_requested:
             self._finish(job, "cancelled", FinishReason.CANCELLED, "cancelled by its owner", now, decisions)
@@ -267,13 +267,6 @@ class CmoCore:
         self._proximity.watch(job, spec)
         if job.live and job.committed != (job.revision, job.started):
             self._use.write_down(job, spec, now.timestamp())
-
-    def _learn(self, job: Job, spec: JobSpec) -> None:
-        """How long it truly took."""
-        report = job.report
-        if report is not None and report.started_at is not None:
-            ran_s = (report.at - report.started_at).total_seconds()
-            self._lengths.learn(spec.duration_estimate_s, job.progress_s + ran_s)
 
     def _replan(self, now: datetime, decisions: list[Event]) -> None:
         """Take placements back that another plan beats; each is placed anew once it has stopped."""
