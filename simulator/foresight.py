@@ -8,7 +8,8 @@ the bound of the oracle is the price of not knowing lengths, which no scheduling
 
 ``with_clairvoyance`` knows lengths too, but shares the sites' cores: jobs are planned one after the other, in order of arrival, each in the
 hours in which those before it leave its cores free, and keep their plans. It is a schedule of that knowledge (of cores: nodes are not
-packed, and the minutes that restarts add to the last hour are not held against room), so the oracle cannot cost more, nor less than its bound.
+packed, the minutes that restarts add to the last hour are not held against room, and a job that finds none in its time runs all the same), so an
+oracle of cores costs no more than this, and no less than its bound.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from simulator.runs import Runs
 from solyx.energy import HOUR_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from simulator.world import World
 
     Floats = NDArray[np.float64]
-    Bools = NDArray[np.bool_]
 
 _UNBOUNDED_WAIT_H = 168.0
 _NEVER_H = 1e6  # of work that a pause loses, so that there is none
@@ -53,10 +53,8 @@ def with_foresight(
     lengths, planner = Lengths(), _Planner(workload, world, carbon_eur_per_t, suspend_overhead_s)
     for job in workload.jobs:
         lengths.learn(job.spec.duration_estimate_s, job.true_duration_s)
-    for job in workload.jobs:
+    for job in _one_by_one(workload, progress):
         planner.run(job, lengths.ahead(job.spec.duration_estimate_s, 0.0))
-        if job.index % _REPORT_EVERY == 0:
-            progress(job.index / len(workload.jobs))
     return planner.runs
 
 
@@ -70,18 +68,22 @@ def with_clairvoyance(
 ) -> Runs:
     """One job after the other within the sites' cores, lengths known. What finds no room in its time takes what others have."""
     planner = _Planner(workload, world, carbon_eur_per_t, suspend_overhead_s)
-    used = np.zeros_like(planner.rates)  # cores over (site, hour)
-    for job in workload.jobs:
-        free = used + job.cores <= world.cores[:, None] + _ROUNDING
+    free = np.broadcast_to(world.cores[:, None], planner.rates.shape).copy()  # cores over (site, hour)
+    for job in _one_by_one(workload, progress):
         ahead = Ahead(np.array([job.true_duration_s]), np.ones(1))
         courses = planner.run(job, ahead, free) or planner.run(job, ahead)
         for site, (begin_s, length_s) in courses:
             first = int(begin_s // HOUR_S) - world.first_hour
             last = ceil((begin_s + length_s) / HOUR_S - _ROUNDING) - world.first_hour
-            used[site, first:last] += job.cores
+            free[site, first:last] -= job.cores
+    return planner.runs
+
+
+def _one_by_one(workload: Workload, progress: Callable[[float], None]) -> Iterator[Job]:
+    for job in workload.jobs:
+        yield job
         if job.index % _REPORT_EVERY == 0:
             progress(job.index / len(workload.jobs))
-    return planner.runs
 
 
 class _Planner:
@@ -93,8 +95,8 @@ class _Planner:
         self._world, self._overhead_s = world, overhead_s
         self._power_kw = world.power_kw(workload.cores, np.array([job.gpus for job in workload.jobs]))
 
-    def run(self, job: Job, ahead: Ahead, free: Bools | None = None) -> tuple[tuple[int, Stretch], ...]:
-        """Follow the best plan until the job is done; nothing where no plan stays in the ``free`` hours, over (site, hour)."""
+    def run(self, job: Job, ahead: Ahead, free: Floats | None = None) -> tuple[tuple[int, Stretch], ...]:
+        """Follow the best plan until the job is done; nothing where no plan stays within the ``free`` cores, over (site, hour)."""
         world = self._world
         wait_s = min(job.limit_s, job.deadline_s - job.true_duration_s) - job.arrival_s
         task = Task(
@@ -108,7 +110,9 @@ class _Planner:
         leaving = job.data_gib * world.egress_eur_per_gib
         first = int(job.arrival_s // HOUR_S) - world.first_hour
         hours = np.minimum(np.arange(first, first + task.ahead.hours + task.starts), self.rates.shape[1] - 1)
-        room = np.ones((len(world.sites), len(hours)), np.bool_) if free is None else free[:, hours]
+        room = (
+            np.full((len(world.sites), len(hours)), True) if free is None else free[:, hours] >= job.cores - _ROUNDING
+        )
         plans = Plans(task, self.rates[:, hours] * self._power_kw[:, job.index, None], room, leaving)
         eur = np.concatenate((plans.now_eur[:, None], plans.later_eur), axis=1)
         eur += np.where(np.arange(len(world.sites)) == job.home, 0.0, leaving[job.home])[:, None]
