@@ -44,9 +44,7 @@ def test_what_exceeds_a_budget_waits_says_why_and_runs_when_the_window_turns(
     ids = set(answer["ids"])
     (first,) = eventually(lambda: those(ids, client, "succeeded"), "the first job's end")
     for waiting in ids - {first}:
-        eventually(
-            lambda waiting=waiting: client.job(waiting).reason, "what is said of the others, of another partition"
-        )
+        eventually(lambda waiting=waiting: client.job(waiting).reason, "what the CMO says of the others")
         (job,) = own.json("job", waiting)
         assert (job["state"], job["reason"]) == ("submitted", "budget")
         told = job["history"][-1]
