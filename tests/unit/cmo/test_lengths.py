@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from services.cmo.core.lengths import Ahead, Lengths
+from solyx.events import JobPlaced, WorkloadReason
+from tests.unit.cmo.cmo_builders import at, core, flat, only, placements, report, running, submitted
 
 
 def learned(pairs, times=400):
@@ -78,3 +81,20 @@ def test_what_was_learned_counts_for_a_job_that_was_asked_about_before():
     for _ in range(400):
         lengths.learn(100, 200)
     assert lengths.left_s(100, 30) > 120
+
+
+@pytest.mark.parametrize(("kept_h", "ran_h"), [(0.0, 2.0), (1.0, 1.0)])
+def test_a_core_learns_from_all_the_work_of_a_job_what_was_kept_included(kept_h, ran_h):
+    """Owners say an hour, and it is two."""
+    cmo = core(*flat("a"))
+    for number in range(400):
+        job, placed, started = running(submitted(f"job-{number}", cores=0.01), "a")
+        assert isinstance(placed, JobPlaced)
+        placed = structs.replace(placed, progress_s=kept_h * 3600.0)
+        for event in (job, placed, started, report(placed, "succeeded", ran_h, reason=WorkloadReason.COMPLETED)):
+            cmo.fold(event)
+    cmo.decide(at(ran_h))
+    cmo.fold(submitted("next", hours=ran_h, max_delay=0))
+    cost = only(placements(cmo.decide(at(ran_h)))).cost
+    (unlearned,) = placements(core(*flat("a"), submitted("next", max_delay=0)).decide(at(0)))
+    assert cost.energy_kwh == pytest.approx(2 * unlearned.cost.energy_kwh, rel=0.1)
