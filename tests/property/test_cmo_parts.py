@@ -77,6 +77,22 @@ def test_giving_everything_back_restores_the_free_capacity_exactly(placed):
 
 
 @MODEST
+@given(st.lists(runs, min_size=1, max_size=10), st.floats(0, 9))
+def test_what_is_restored_is_where_it_was_in_its_plan(placed, later):
+    ledger, sites = ledger_of(placed, NOW)
+    (site_a, cores, *_), plan = placed[0], ((NOW, SLOT_S), (NOW + 3 * SLOT_S, 2.0 * SLOT_S))
+    demand, then = Demand.of(submitted(cores=cores).spec), ((sites.by_name["b"], (NOW + 6 * SLOT_S, SLOT_S)),)
+    ledger.commit_all("x", site=sites.by_name[site_a], demand=demand, stretches=plan, now_s=NOW, then=then)
+    known = ledger.committed("x")
+    ledger.release("x")
+    ledger.restore("x", known, NOW + later * SLOT_S)
+    restored = ledger.committed("x")
+    assert (restored.site, restored.then, restored.stretch_end_s) == (known.site, then, NOW + SLOT_S)
+    ledger.extend("x", SLOT_S, NOW + later * SLOT_S)
+    assert ledger.committed("x").stretch_end_s == NOW + SLOT_S, "nobody has planned it anew"
+
+
+@MODEST
 @given(st.lists(runs, max_size=10), st.integers(0, 30))
 def test_moving_on_in_time_changes_no_hour_ahead(placed, days):
     ledger, _ = ledger_of(placed, NOW)

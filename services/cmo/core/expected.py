@@ -44,7 +44,6 @@ class ExpectedUse:
         self.patience = Patience(policy)
         self._at_site: dict[str, dict[int, set[str]]] = {}  # by priority
         self._rank: dict[str, tuple[str, int]] = {}  # site and priority of each
-        self._outlasted: set[str] = set()  # runs that went on when their plan here was over
 
     def at_site(self, name: str) -> list[str]:
         """Live placements there."""
@@ -98,10 +97,6 @@ class ExpectedUse:
     ) -> float:
         """Write these hours down instead of what was; returns when the run there should end."""
         return self._write(job.job_id, spec, site, stretches, now_s, then)
-
-    def restore(self, job: Job, spec: JobSpec, known: Commitment, now_s: float) -> None:
-        """Write down again what was released."""
-        self._write(job.job_id, spec, known.site, known.stretches, now_s, then_of(known))
 
     def _write(
         self, key: str, spec: JobSpec, site: Site, stretches: tuple[Stretch, ...], now_s: float, then: Then
@@ -158,15 +153,9 @@ class ExpectedUse:
             again_s = commitment.end_s
         else:
             more_s = max(SLOT_S, _USE_SHARE * self._policy.reaction_s, _EXTENSION_SHARE * spec.duration_estimate_s)
-            again_s = self.commit(job, spec, commitment.site, ((now_s, more_s),), now_s)
+            again_s = self._ledger.extend(job.job_id, more_s, now_s)
             self._accounts.plan(job, spec, until_s=again_s)
-            self._outlasted.add(job.job_id)
         self._timers.set(again_s, Due.USE, job.job_id, job.revision)
-
-    def take_outlasted(self) -> set[str]:
-        """The runs that went on when all that was planned at their site was over, since this was last asked."""
-        outlasted, self._outlasted = self._outlasted, set()
-        return outlasted
 
     def _again_s(self, spec: JobSpec) -> float:
         """How long after its start a placement that was not seen running is written down anew from the present."""

@@ -96,6 +96,7 @@ class Commitment:
     stretches: tuple[Stretch, ...]  # in order of time; more than one where the plan pauses
     then: tuple[tuple[Site, Stretch], ...]  # after these, at other sites
     end_s: float  # of what is done here
+    stretch_end_s: float  # where the first stretch of the plan ends; what outlasts its plan is past it
     spans: tuple[tuple[Site, Span], ...]
     demand: Demand
     row: Ints  # of its site
@@ -184,10 +185,25 @@ class Ledger:
         runs = (*((site, stretch) for stretch in ahead), *then)
         spans = tuple((where, Span.of(*stretch, now_s)) for where, stretch in runs)
         end_s = max(sum(ahead[-1]), now_s + 1.0)
-        commitment = Commitment(site, ahead, then, end_s, spans, demand, self.rows(demand)[site.index])
+        row = self.rows(demand)[site.index]
+        commitment = Commitment(site, ahead, then, end_s, sum(ahead[0]), spans, demand, row)
         self._commitments[key] = commitment
         self._charge(commitment, -1)
         return end_s
+
+    def extend(self, key: str, more_s: float, now_s: float) -> float:
+        """What is written under ``key`` outlasts its plan by a guess: returns when it should end now. Its stretch has ended all the same."""
+        known = self._commitments[key]
+        end_s = self.commit(key, site=known.site, demand=known.demand, start_s=now_s, duration_s=more_s, now_s=now_s)
+        self._commitments[key].stretch_end_s = known.stretch_end_s
+        return end_s
+
+    def restore(self, key: str, known: Commitment, now_s: float) -> None:
+        """Write down again what was released in this decision."""
+        self.commit_all(
+            key, site=known.site, demand=known.demand, stretches=known.stretches, now_s=now_s, then=known.then
+        )
+        self._commitments[key].stretch_end_s = known.stretch_end_s
 
     def release(self, key: str) -> None:
         """Give back what was written under ``key``."""

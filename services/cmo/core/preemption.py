@@ -190,7 +190,7 @@ class Preemption:
             if isinstance(instead, Choice) and not instead.queued:
                 self._use.hold_choice(other, spec, instead, now.timestamp())
             if not one.planned and known is not None:
-                self._use.restore(other, spec, known, now.timestamp())
+                self._ledger.restore(other.job_id, known, now.timestamp())
 
 
 def _bears(one: Yield, now_s: float, length_s: float) -> bool:

@@ -152,7 +152,7 @@ class PriceRelief:
             if isinstance(choice, Choice) and not choice.queued and choice.start_at < job.start_at - _SOONER:
                 take_back(job, job.spec, choice, detail=asked.detail)
             elif known is not None:
-                self._use.restore(job, job.spec, known, now.timestamp())
+                self._ledger.restore(job_id, known, now.timestamp())
 
     def _answer(
         self, asked: ReliefRequested, site: Site, jobs: dict[str, Job], now: datetime, take_back: TakeBack
@@ -207,7 +207,7 @@ class PriceRelief:
             if found.total_eur > self._placer.cost_of(job, spec, site.index, stretches, now, then):
                 found = KeptReason.DELAY_WEIGHT
         if isinstance(found, KeptReason) and known is not None:
-            self._use.restore(job, spec, known, now_s)
+            self._ledger.restore(job.job_id, known, now_s)
         return found
 
     def _best(self, job: Job, spec: JobSpec, asked: ReliefRequested, now: datetime) -> Choice | KeptReason | None:

@@ -70,13 +70,8 @@ class Replanner:
             # All once in a while, and when something is new; by the hour those that have come to a pause of their plan, or its end.
             everyone = before is None or hour // _PERIOD_H != before // _PERIOD_H
             self._news.plan_on(None if everyone else news, now_s)
-            outlasted = self._use.take_outlasted()
             live = (jobs[job_id] for job_id in self._use.everywhere() if job_id in jobs)
-            asked = (
-                job
-                for job in live
-                if everyone or _is_of(job, news) or job.job_id in outlasted or self._is_at_its_end(job, now_s)
-            )
+            asked = (job for job in live if everyone or _is_of(job, news) or self._is_at_its_end(job, now_s))
             self._pending.extend(self._in_order(asked))
         for _ in range(min(len(self._pending), self._policy.replan_jobs)):
             job = jobs.get(self._pending.popleft())
@@ -84,8 +79,9 @@ class Replanner:
                 yield job
 
     def _is_at_its_end(self, job: Job, now_s: float) -> bool:
+        """It runs, and by its plan it pauses now or is over here; one that ran on past that too."""
         known = self._ledger.committed(job.job_id) if job.started else None
-        return known is not None and sum(known.stretches[0]) < now_s + _SAME_START_S
+        return known is not None and known.stretch_end_s < now_s + _SAME_START_S
 
     def _in_order(self, jobs: Iterable[Job]) -> list[str]:
         def key(job: Job) -> tuple[bool, float, str]:
@@ -121,7 +117,7 @@ class Replanner:
         if choice is not None:
             return _withdrawal(choice, site), choice
         if keep is None:
-            self._use.restore(job, spec, known, now_s)
+            self._ledger.restore(job.job_id, known, now_s)
         else:
             self._use.commit(job, spec, site, keep.stretches, now_s, keep.then)
         return None
@@ -139,7 +135,7 @@ class Replanner:
             if stays:
                 self._use.commit(job, spec, site, choice.stretches, now.timestamp())
                 return None
-        self._use.restore(job, spec, known, now.timestamp())
+        self._ledger.restore(job.job_id, known, now.timestamp())
         return None
 
     def _of_run(self, job: Job, spec: JobSpec, site: Site, now: datetime) -> tuple[WithdrawalReason, Choice] | None:
