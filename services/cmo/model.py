@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from solyx.events import DeferralCause
+from solyx.events import DeferralCause, FinishReason
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from solyx.events import Alternative, CostBreakdown, FinishReason, JobSpec, PlacementReason, Victim
+    from solyx.events import Alternative, CostBreakdown, JobSpec, PlacementReason, Victim
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +76,11 @@ class Refuse:
     reason: FinishReason
     message: str
 
+    @property
+    def about_sites(self) -> bool:
+        """It rests on what the known sites lack: another site could make it another verdict."""
+        return self.reason is not FinishReason.DEADLINE_PASSED
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wait:
@@ -84,6 +89,11 @@ class Wait:
     message: str
     cause: DeferralCause = DeferralCause.NO_READY_SITE
     until: datetime | None = None  # looked at again then at the latest; None: when the world changes
+
+    @property
+    def about_sites(self) -> bool:
+        """It rests on what the known sites lack, not on what its tenant has left."""
+        return self.cause is not DeferralCause.BUDGET
 
 
 Verdict: TypeAlias = Choice | Refuse | Wait

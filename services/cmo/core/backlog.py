@@ -1,7 +1,7 @@
 """Who is to be placed next, and who waits until the sites are others.
 
 The order: whose tenant is not beyond a soft budget before those whose tenant is; then the highest priority, then the oldest. While sites
-are still being observed for the first time nobody is refused for what they lack: who fits none waits until they have settled.
+are still being observed for the first time nobody is told or refused for what they lack: who fits none waits until they have settled.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from services.cmo.core.jobs import Job
     from services.cmo.core.sites import Sites
-    from services.cmo.model import Policy
+    from services.cmo.model import Policy, Refuse, Wait
 
 # Whether it goes after others because of a soft budget, then highest priority first, then the oldest; the job.
 Turn: TypeAlias = tuple[bool, int, float, str]
@@ -31,10 +31,9 @@ class Backlog:
         self._settled_at_s: float | None = None
         self._sites_seen = 0
 
-    @property
-    def settling(self) -> bool:
-        """Sites are still being observed for the first time."""
-        return self._settled_at_s is not None
+    def may_tell(self, verdict: Refuse | Wait) -> bool:
+        """Not while sites are still being observed for the first time, if it is about what they lack."""
+        return self._settled_at_s is None or not verdict.about_sites
 
     def note_sites(self, now_s: float) -> None:
         """Inventories were taken over."""

@@ -30,7 +30,6 @@ from services.cmo.core.timers import Due, Timers
 from services.cmo.model import Choice, Policy, Refuse, Wait
 from solyx.events import (
     BudgetSet,
-    DeferralCause,
     DemandResponseReported,
     EnergySeriesPublished,
     FinishReason,
@@ -344,9 +343,7 @@ class CmoCore:
                 verdict = self._within_budget(job, job.spec, verdict, turn, now)
             if isinstance(verdict, Choice):
                 self._place(job, job.spec, verdict, now, decisions)
-            elif isinstance(verdict, Refuse) and (
-                not self._backlog.settling or verdict.reason is FinishReason.DEADLINE_PASSED
-            ):
+            elif isinstance(verdict, Refuse) and self._backlog.may_tell(verdict):
                 self._finish(job, "failed", verdict.reason, verdict.message, now, decisions)
             elif verdict is not None:
                 self._wait(job, job.spec, verdict, now, decisions)
@@ -366,14 +363,14 @@ class CmoCore:
 
     def _wait(self, job: Job, spec: JobSpec, why: Wait | Refuse, now: datetime, decisions: list[Event]) -> None:
         """Until the inventory changes or settles, the budget has room, or the deadline can no longer be met."""
-        if not self._accounts.budgets.waits(job.job_id):
+        if why.about_sites:
             self._backlog.wait(job.job_id)
         # Once; and what goes on is not refused for its deadline: it would be looked at in every decision from then on.
         if spec.deadline is not None and not job.moving and job.reviewed != job.revision:
             job.reviewed = job.revision
             latest_s = spec.deadline.timestamp() - spec.duration_estimate_s
             self._timers.set(latest_s + 1.0, Due.REVIEW, job.job_id, job.revision)
-        if isinstance(why, Wait) and (why.cause is DeferralCause.BUDGET or not self._backlog.settling):
+        if isinstance(why, Wait) and self._backlog.may_tell(why):
             deferral = deferral_of(job, spec, why, self._accounts.runs(job, spec), now)
             if deferral is not None:
                 job.merge(deferral)

@@ -110,6 +110,15 @@ def test_nothing_is_refused_while_sites_are_still_appearing():
     assert only(cmo.decide(at(1.6 / 60))).reason is FinishReason.NO_SITE_FITS
 
 
+def test_while_sites_are_still_appearing_only_what_is_not_about_them_is_told():
+    down = site("a", node(ready=False))
+    cmo = core(down, submitted("early", runs=2), submitted("late", deadline=1, runs=2), settle_s=60.0)
+    late = only(cmo.decide(T0))
+    assert (late.job_id, late.reason) == ("late", FinishReason.DEADLINE_PASSED)
+    early = only(cmo.decide(at(1.1 / 60)))
+    assert (early.job_id, early.reason) == ("early", DeferralCause.NO_READY_SITE)
+
+
 def test_a_job_whose_nodes_are_down_waits_for_them():
     down = site("a", node(ready=False), node(cores=1))
     cmo = core(down, submitted(cores=8, deadline=10, runs=2))
