@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from typer.core import TyperGroup
 
 from solyx import __version__
 from solyx.bus.port import Transient
@@ -28,21 +27,8 @@ from solyx.client.model import TERMINAL
 from solyx.command import mute, though_unread
 from solyx.jobfile import JobFileError, parse_job
 
-
-class _QuietPipe(TyperGroup):
-    """Ends a command well whose reader (`| head`) has seen enough; typer would end it with status 1."""
-
-    def invoke(self, ctx: typer.Context) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            mute()
-            raise typer.Exit from None
-
-
 app = typer.Typer(
     name="solyx",
-    cls=_QuietPipe,
     help="Runs AI and batch work across several sites as one system.",
     epilog="Connects to $SOLYX_URL with $SOLYX_API_KEY, or to the installation that ./run started in this directory.",
     no_args_is_help=True,
@@ -334,6 +320,12 @@ def main() -> None:
     """Run the command line; every expected failure is one message and an exit status."""
     try:
         app(prog_name="solyx")
+    except SystemExit as end:
+        # A reader (`| head`) that has seen enough, also of a help text: typer, and rich for it, end with status 1.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        mute()
+        sys.exit(0)
     except ApiError as error:
         errors.print(str(error), style="red", markup=False)
         sys.exit(4 if error.status == NOT_FOUND else 1)

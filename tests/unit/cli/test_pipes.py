@@ -68,6 +68,12 @@ def test_a_command_that_shows_ends_quietly_when_its_reader_goes(
     assert (done.status, done.err) == (0, "")
 
 
+@pytest.mark.parametrize("command", [("--help",), ("submit", "--help"), ("deadletters", "--help"), ("--version",), ()])
+def test_help_ends_quietly_when_its_reader_goes(unread: Unread, command: tuple[str, ...]) -> None:
+    done = unread(*command)
+    assert (done.status, done.err) == (0, "")
+
+
 @pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["text", "json"])
 def test_a_replay_goes_on_when_its_reader_goes(unread: Unread, bus: MemoryBus, as_json: tuple[str, ...]) -> None:
     for offset in (5, 6, 7):
