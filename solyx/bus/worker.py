@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,11 +44,14 @@ DECIDE = prometheus.Histogram(
 COMMIT = prometheus.Histogram(
     "solyx_commit_seconds", "Time of one transaction", ["service"], buckets=(0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 )
-LAG = prometheus.Gauge("solyx_lag_records", "Records in the inputs not yet read", ["service", "shard"])
+LAG = prometheus.Gauge(
+    "solyx_lag_records", "Records not yet read, of the shards that are led or followed here", ["service", "shard"]
+)
 RECOVERIES = prometheus.Counter("solyx_recoveries_total", "Cores rebuilt from the log", ["service"])
 
 OFFSETS_INTERVAL_S = 1.0
 """Offsets of batches that led to no decision are committed at least this often; they cost a transaction."""
+MEASURE_EVERY_S = 1.0
 POISON_WINDOW = 1000
 POISON_BOUND = 0.5
 """A stream of which more than half of the last thousand records is unreadable stops instead of emptying into the dead letters."""
@@ -71,6 +75,7 @@ class ShardWorker:
         self.leading = False
         self.recovered = False
         self.lag = 0
+        self._measured_at = -inf
         self.progress_at = monotonic_s()
         self._life: _Life | None = None
         self.error: BaseException | None = None
@@ -133,6 +138,7 @@ class ShardWorker:
             if self._follow(life, shard_log):
                 self._lead(life, shard_log)
         finally:
+            self._forget_lag()
             shard_log.close()
 
     def _follow(self, life: _Life, shard_log: ShardLog) -> bool:
@@ -142,6 +148,7 @@ class ShardWorker:
             self.progress_at = monotonic_s()
             if self._stopping.is_set():
                 return False
+            self._measure_lag(shard_log)
             life.fold(shard_log.read(max_records=self._settings.batch_max_records, timeout_s=0.05))
             self.recovered = self.recovered or shard_log.caught_up()
         shard_log.lead()
@@ -149,6 +156,7 @@ class ShardWorker:
             self.progress_at = monotonic_s()
             if self._stopping.is_set():
                 return False
+            self._measure_lag(shard_log)
             life.fold(shard_log.read(max_records=self._settings.batch_max_records, timeout_s=0.05))
         shard_log.stop_following()
         life.begin(shard_log.committed())
@@ -161,18 +169,27 @@ class ShardWorker:
                 hooks.started(life.core)
             self.leading = self.recovered = True
             log.info("shard_leading", shard=self._shard, records=life.folded)
-            looked_at_lag = 0.0
             while not self._stopping.is_set():
                 self.progress_at = monotonic_s()
                 life.turn(shard_log, hooks)
-                if monotonic_s() - looked_at_lag > 1.0:
-                    looked_at_lag = monotonic_s()
-                    self.lag = shard_log.lag()
-                    LAG.labels(self._role.service, str(self._shard)).set(self.lag)
+                self._measure_lag(shard_log)
         finally:
             self.leading = False
             if hooks:
                 hooks.stopped()
+
+    def _measure_lag(self, shard_log: ShardLog) -> None:
+        """On this thread, which alone may use the log; while the core is rebuilt it tells how much is left."""
+        now = monotonic_s()
+        if now - self._measured_at > MEASURE_EVERY_S:
+            self._measured_at = now
+            self.lag = shard_log.lag()
+            LAG.labels(self._role.service, str(self._shard)).set(self.lag)
+
+    def _forget_lag(self) -> None:
+        """Another replica may have the shard from here on: the last figure would stand for ever."""
+        self.lag, self._measured_at = 0, -inf
+        LAG.remove(self._role.service, str(self._shard))
 
 
 class _Life:

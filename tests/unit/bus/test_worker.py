@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
+from prometheus_client import REGISTRY
 
+from solyx.bus.memory import MemoryBus
 from solyx.bus.port import Received
+from solyx.bus.runner import Role, ServiceRunner
 from solyx.bus.worker import TraceMemory, dead_letter, parse_dead_letter
-from solyx.events import FinishReason, JobFinished, JobSpec, JobSubmitted, Resources
+from solyx.clock import ManualClock
+from solyx.events import Event, FinishReason, JobFinished, JobSpec, JobSubmitted, Resources, encode
+from solyx.settings import Settings
+from solyx.topics import JOBS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -79,3 +87,41 @@ def test_what_others_put_among_the_dead_letters_is_shown_where_it_lies(headers, 
     assert (letter.topic, letter.partition, letter.offset) == ("deadletters", 0, 9)
     assert "not parked by Solyx" in letter.error
     assert what in letter.error
+
+
+class SlowCore:
+    """Folds nothing before it may."""
+
+    def __init__(self) -> None:
+        self.may_fold = threading.Event()
+
+    def fold(self, event: Event) -> None:
+        assert self.may_fold.wait(20), event
+
+    def decide(self, now: datetime) -> list[Event]:
+        assert now == NOW
+        return []
+
+
+def test_the_lag_is_told_while_a_core_is_rebuilt_and_no_more_when_its_shard_is_given_up() -> None:
+    def shown() -> float | None:
+        return REGISTRY.get_sample_value("solyx_lag_records", {"service": "slow", "shard": "0"})
+
+    def until(condition: object) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():  # type: ignore[operator]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    bus, core = MemoryBus(), SlowCore()
+    bus.ensure_topics([JOBS])
+    bus.append([encode(submitted(f"j{n}"), source="test", time=NOW) for n in range(7)])
+    role = Role(service="slow", inputs=(JOBS,), outputs=(), shards=1, by="all", standby=False, make_core=lambda _: core)
+    runner = ServiceRunner(role, Settings(), bus, ManualClock(NOW))
+    runner.start()
+    until(lambda: shown() is not None)
+    assert (shown(), runner.details()["lag"]) == (7.0, 7)
+    core.may_fold.set()
+    until(lambda: shown() == 0.0)
+    runner.stop()
+    assert shown() is None, "another replica may have it now"
