@@ -56,10 +56,16 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True):
     def words(self) -> str:
         """For people: ``2 pods of 4 CPU, 8.0 GiB, 1 gpu``."""
         parts = [f"{self.cpu_milli / 1000:g} CPU", f"{self.memory_bytes / 2**30:.1f} GiB"]
-        for request in self.devices:
-            models = f" ({' or '.join(request.models)})" if request.models else ""
-            parts.append(f"{request.count * request.share_milli / WHOLE:g} {request.kind}{models}")
+        parts += [f"{r.count * r.share_milli / WHOLE:g} {_kind_words(r)}" for r in self.devices]
         return f"{self.parallelism} pod{'s' if self.parallelism > 1 else ''} of {', '.join(parts)}"
+
+    def kind_words(self) -> str:
+        """The kinds of its devices, for people: ``gpu (A100 or H100) and fpga``."""
+        return " and ".join(dict.fromkeys(_kind_words(request) for request in self.devices))
+
+
+def _kind_words(request: DeviceRequest) -> str:
+    return f"{request.kind} ({' or '.join(request.models)})" if request.models else request.kind
 
 
 def by_constraint(devices: Iterable[DeviceRequest]) -> tuple[DeviceRequest, ...]:

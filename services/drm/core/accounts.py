@@ -147,30 +147,24 @@ class Use:
         beyond = max(0, self.used[account.index][resource] - kept)
         return account.total[resource] - kept + account.borrow[resource] - beyond
 
-    def short_of(self, account: Account, amounts: Amounts) -> int | None:
-        """The first resource of which the account may not hold so much more."""
-        for resource in account.tree.governed:
-            if amounts[resource] and amounts[resource] > self.room(account, resource):
-                return resource
-        return None
+    def short_of(self, account: Account, amounts: Amounts) -> list[int]:
+        """The resources of which the account may not hold so much more."""
+        return [r for r in account.tree.governed if amounts[r] and amounts[r] > self.room(account, r)]
 
-    def too_firm(self, account: Account, amounts: Amounts) -> int | None:
-        """The first resource of which jobs that must not be stopped would hold more than is guaranteed."""
+    def too_firm(self, account: Account, amounts: Amounts) -> list[int]:
+        """The resources of which jobs that must not be stopped would hold more than is guaranteed."""
         if account.parent is None or account.reclaim == "never":
-            return None
-        firm = self.firm[account.index]
-        for resource in account.tree.governed:
-            if amounts[resource] and firm[resource] + amounts[resource] > account.guaranteed[resource]:
-                return resource
-        return None
+            return []
+        firm, guaranteed = self.firm[account.index], account.guaranteed
+        return [r for r in account.tree.governed if amounts[r] and firm[r] + amounts[r] > guaranteed[r]]
 
     def admits(self, account: Account, amounts: Amounts, *, preemptible: bool) -> bool:
         """Whether the quotas let the account hold so much more."""
         if not account.tree.governed:
             return True
-        if not preemptible and self.too_firm(account, amounts) is not None:
+        if not preemptible and self.too_firm(account, amounts):
             return False
-        return self.short_of(account, amounts) is None
+        return not self.short_of(account, amounts)
 
     def within(self, account: Account, amounts: Amounts) -> bool:
         """Whether it stays in what is guaranteed to it."""

@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import numpy as np
 
 from services.drm.core.capacity import Capacity
@@ -204,14 +205,15 @@ class Admission:
                 return _waits_for(before) if before is not None else quota_words(pool.accounts, waiting)
             case DeferralReason.NO_NODE_FITS:
                 none = f"asks for {demand.words()}: no node of the site holds one such pod, even when it is empty"
-                return none + _behind_taints(self._empty(np.ones_like(pool.free.open)), demand)
+                one = msgspec.structs.replace(demand, parallelism=1)
+                return none + _in_the_way(self._empty(np.ones_like(pool.free.open)), one)
             case DeferralReason.NO_CAPACITY:
                 room = f"asks for {demand.words()}: {pool.free.count(demand)} fit now"
         if not pool.could_hold(demand):
             empty = self._empty(pool.free.open)
-            ready = f"{room}, {empty.count(demand)} if nothing else ran on the ready nodes{_unmixed(lane, empty)}"
-            return ready + _behind_taints(empty, demand)
-        room += _behind_taints(pool.free, demand)
+            ready = f"{room}, {empty.count(demand)} if nothing else ran on the ready nodes"
+            return ready + _in_the_way(empty, demand) + _unmixed(lane, empty)
+        room += _in_the_way(pool.free, demand)
         head = self._reservation
         if head is None or head.head.lane is lane:
             return room
@@ -230,7 +232,10 @@ def _unmixed(lane: Lane, capacity: Capacity) -> str:
     return "; on several models together all would, but quotas tell these apart, and then all its pods get the same"
 
 
-def _behind_taints(capacity: Capacity, demand: Demand) -> str:
-    """Which taints are in the way, if tolerating them would help."""
+def _in_the_way(capacity: Capacity, demand: Demand) -> str:
+    """Which taints, if tolerating them would help; else of what there is too little."""
     more, taints = capacity.behind_taints(demand)
-    return f"; {more} more on nodes with taints that it does not tolerate: {', '.join(taints)}" if more else ""
+    if more:
+        return f"; {more} more on nodes with taints that it does not tolerate: {', '.join(taints)}"
+    lacking = capacity.lack_words(demand)
+    return f", for lack of {lacking}" if lacking else ""

@@ -199,9 +199,17 @@ class Capacity:
         """
         if self.fits(demand):
             return ()
-        asked = [index for index, part in enumerate(demand.parts()) if part is not None]
-        alone = [index for index, part in enumerate(demand.parts()) if part is not None and not self.fits(part)]
-        return tuple(alone or asked)
+        asked = tuple(index for index, part in enumerate(demand.parts()) if part is not None)
+        return self._lacks_alone(demand) or asked
+
+    def _lacks_alone(self, demand: Demand) -> tuple[int, ...]:
+        parts = enumerate(demand.parts())
+        return tuple(index for index, part in parts if part is not None and not self.fits(part))
+
+    def lack_words(self, demand: Demand) -> str:
+        """For people: of what by itself there is too little for it, ``CPU and gpu``; nothing where that is no matter of one resource."""
+        names = ("CPU", "memory", demand.kind_words())
+        return " and ".join(names[index] for index in self._lacks_alone(demand))
 
     def fits_on(self, demand: Demand, nodes: Ints, cpu: Ints, memory: Ints, devices: Ints) -> bool:
         """Whether one of these nodes holds a pod with so much more free; of one request for devices at most."""

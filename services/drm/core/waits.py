@@ -236,7 +236,7 @@ class QuotaWaits:
         """Whether it is the account's own limit that is too small, whatever the others of the tree hold."""
         account = waiting.account
         use = self._accounts.use(account)
-        if account.parent is None or (not waiting.preemptible and use.too_firm(account, waiting.amounts) is not None):
+        if account.parent is None or (not waiting.preemptible and use.too_firm(account, waiting.amounts)):
             return True
         row = use.used[account.index]
         return any(
@@ -265,11 +265,11 @@ def quota_words(accounts: Accounts, waiting: Waiting) -> str:
 def _words(accounts: Accounts, waiting: Waiting) -> str:
     account = waiting.account
     use = accounts.use(account)
-    firm = None if waiting.preemptible else use.too_firm(account, waiting.amounts)
-    if firm is not None:
-        return _firm_words(account, use, waiting, firm)
-    resource = use.short_of(account, waiting.amounts)
-    return "" if resource is None else _short_words(account, use, waiting, resource)
+    firm = [] if waiting.preemptible else use.too_firm(account, waiting.amounts)
+    short = [resource for resource in use.short_of(account, waiting.amounts) if resource not in firm]
+    clauses = [_firm_words(account, use, waiting, resource) for resource in firm]
+    clauses += [_short_words(account, use, waiting, resource) for resource in short]
+    return f"{waiting.placed.tenant} {', and '.join(clauses)}" if clauses else ""
 
 
 _UNITS = ((1000, "CPU"), (2**30, "GiB"), (1000, "GPU"))
@@ -282,14 +282,14 @@ def _unit(account: Account, resource: int) -> tuple[int, str]:
 
 def _short_words(account: Account, use: Use, waiting: Waiting, resource: int) -> str:
     size, unit = _unit(account, resource)
-    tenant, asked = waiting.placed.tenant, f"{waiting.amounts[resource] / size:g}"
+    asked = f"{waiting.amounts[resource] / size:g}"
     held, guaranteed = use.used[account.index][resource] / size, account.guaranteed[resource] / size
     if account.parent is None:
-        return f"{tenant} holds {held:g} of its {guaranteed:g} {unit} here and asks for {asked}"
+        return f"holds {held:g} of its {guaranteed:g} {unit} here and asks for {asked}"
     most = account.most[resource] / size
     room = max(0, use.room(account, resource)) / size
     return (
-        f"{tenant} asks for {asked} {unit} and holds {held:g}; {guaranteed:g} are guaranteed to it, it may hold {most:g} here at most, "
+        f"asks for {asked} {unit} and holds {held:g}; {guaranteed:g} are guaranteed to it, it may hold {most:g} here at most, "
         f"and its cohort {account.parent.name} has {room:g} left for it"
     )
 
@@ -297,7 +297,7 @@ def _short_words(account: Account, use: Use, waiting: Waiting, resource: int) ->
 def _firm_words(account: Account, use: Use, waiting: Waiting, resource: int) -> str:
     size, unit = _unit(account, resource)
     return (
-        f"{waiting.placed.tenant} asks for {waiting.amounts[resource] / size:g} {unit} for a job that is not preemptible and holds "
+        f"asks for {waiting.amounts[resource] / size:g} {unit} for a job that is not preemptible and holds "
         f"{use.firm[account.index][resource] / size:g} in such jobs, of {account.guaranteed[resource] / size:g} guaranteed to it; "
         "only preemptible jobs may borrow"
     )

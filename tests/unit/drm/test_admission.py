@@ -60,7 +60,7 @@ def test_a_wait_is_explained_once_for_each_reason() -> None:
     world.tell(placed("running", job_spec(cpu=2), tenant="other"), placed("job", job_spec(cpu=2), submitted=1))
     first = deferrals(world.decide())
     assert first["job"].reason is DeferralReason.NO_CAPACITY
-    assert first["job"].detail == "asks for 1 pod of 2 CPU, 1.0 GiB: 0 fit now"
+    assert first["job"].detail == "asks for 1 pod of 2 CPU, 1.0 GiB: 0 fit now, for lack of CPU"
     world.tell(reported(world.running["running"], "started", seconds=1))
     assert world.decide() == []
     world.end("running")
@@ -98,6 +98,31 @@ def test_a_pod_that_no_node_could_ever_hold_says_so_and_holds_up_nobody(spec) ->
     assert deferrals(decisions)["impossible"].reason is DeferralReason.NO_NODE_FITS
     assert "no node of the site holds one such pod" in deferrals(decisions)["impossible"].detail
     assert allocations(decisions)["next"].reason is AllocationReason.FITS
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (job_spec(cpu=9), "CPU"),
+        (job_spec(cpu=9, memory_gib=33), "CPU and memory"),
+        (job_spec(cpu=9, devices=(gpu(), gpu(0.5))), "CPU and gpu"),
+        (job_spec(cpu=8, memory_gib=33, devices=(gpu(models=("H100",)),)), "memory and gpu (H100)"),
+    ],
+)
+def test_who_waits_is_told_all_that_is_lacking(spec, words) -> None:
+    world = World(node("a"), node("b", ready=False))
+    world.tell(placed("never", spec), placed("gang", msgspec.structs.replace(job_spec(cpu=8), parallelism=2)))
+    told = deferrals(world.decide())
+    assert told["never"].detail.endswith(
+        f"no node of the site holds one such pod, even when it is empty, for lack of {words}"
+    )
+    assert told["gang"].detail.endswith(": 1 fit now, 1 if nothing else ran on the ready nodes, for lack of CPU")
+
+
+def test_what_is_there_on_different_nodes_only_is_not_said_to_lack() -> None:
+    world = World(node("a", cpu=16), node("b", cpu=2, gpus=1))
+    world.tell(placed("job", job_spec(cpu=8, devices=(gpu(),))))
+    assert deferrals(world.decide())["job"].detail.endswith("one such pod, even when it is empty")
 
 
 def test_a_gang_larger_than_the_empty_site_waits_for_capacity_and_holds_up_nobody() -> None:
@@ -140,6 +165,14 @@ def test_a_gpu_quota_counts_shares_and_all_pods_of_a_gang() -> None:
     assert deferrals(decisions)["gang"].detail == "lab holds 0.5 of its 1.5 GPU here and asks for 1.5"
     world.tell(placed("cpu-only", job_spec(cpu=8)))
     assert "cpu-only" in allocations(world.decide())
+
+
+def test_who_waits_for_quota_is_told_all_of_which_it_has_too_little() -> None:
+    world = World(node("a", cpu=16, gpus=8), quotas={"lab": Quota(cpu_milli=4000, gpu_milli=1500)})
+    world.tell(placed("job", job_spec(cpu=5, devices=(gpu(2),))))
+    assert deferrals(world.decide())["job"].detail == (
+        "lab holds 0 of its 4 CPU here and asks for 5, and holds 0 of its 1.5 GPU here and asks for 2"
+    )
 
 
 def test_what_is_told_to_stop_counts_against_the_quota_until_it_has_stopped() -> None:

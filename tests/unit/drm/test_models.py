@@ -116,11 +116,13 @@ def test_a_gang_that_only_several_models_hold_is_told_that_its_quotas_keep_it_to
     deferred = deferrals(world.decide())["gang"]
     assert deferred.reason is DeferralReason.NO_CAPACITY
     assert deferred.detail.endswith(
-        "2 if nothing else ran on the ready nodes; on several models together all would, but quotas tell these apart,"
+        "2 if nothing else ran on the ready nodes, for lack of gpu (A100); on several models together all would, but quotas tell these apart,"
         " and then all its pods get the same"
     )
     world.tell(withdrawn(placed("gang")), placed("larger", one(pods=5)))
-    assert deferrals(world.decide(1))["larger"].detail.endswith("2 if nothing else ran on the ready nodes")
+    assert deferrals(world.decide(1))["larger"].detail.endswith(
+        "2 if nothing else ran on the ready nodes, for lack of gpu (A100)"
+    )
 
 
 def test_each_request_of_a_pod_has_its_own_model() -> None:
