@@ -13,7 +13,7 @@ because every window turns at one.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -173,7 +173,7 @@ class Budgets:
     # What fits --------------------------------------------------------------------------------------------------------
 
     def check(self, tenant: str, more: Usage, now: datetime) -> Within | Over:
-        """Whether a job that should take ``more`` may be placed. Hard budgets speak first."""
+        """Whether a job that should take ``more`` may be placed, and if not, all budgets against it. Hard ones speak first."""
         account = self._accounts.get(tenant)
         if account is None or not account.budgets:
             return Within()
@@ -185,7 +185,11 @@ class Budgets:
             lacking = used + planned[at] + amounts[at] - _limit(budget)
             if amounts[at] > 0 and lacking > 0:
                 found.append(_over(account, budget, used, planned[at], amounts[at], now))
-        return max(found, key=_severity, default=Within())
+        if not found:
+            return Within()
+        worst = max(found, key=_severity)
+        others = [over.detail for over in found if over is not worst and over.enforcement == worst.enforcement]
+        return replace(worst, detail="; ".join((worst.detail, *others)))
 
     # What waits -------------------------------------------------------------------------------------------------------
 

@@ -245,32 +245,37 @@ def _shapes(event: SiteObserved, *, ready_only: bool) -> dict[Shape, int]:
 
 
 def _too_small(spec: JobSpec, sites: Sequence[Site]) -> str:
-    """The first figure of the job that no node, or no site, reaches."""
+    """Which figures of the job no node, or no site, reaches."""
     asked = spec.resources
     shapes = [shape for site in sites for shape in site.ever]
     names = ", ".join(site.name for site in sites)
     where = f"at the allowed sites ({names})" if spec.allowed_sites else f"at any site ({names})"
     if not shapes:
         return f"no node exists {where}"
+    needs: list[tuple[str, str]] = []
     largest_cpu = _most(shape.cpu_milli for shape in shapes)
     if asked.cpu_milli > largest_cpu:
-        return f"a pod needs {asked.cpu_milli / 1000:g} cores; the largest node {where} has {largest_cpu / 1000:g}"
+        needs.append((f"{asked.cpu_milli / 1000:g} cores", f"{largest_cpu / 1000:g}"))
     largest_memory = _most(shape.memory_bytes for shape in shapes)
     if asked.memory_bytes > largest_memory:
-        return (
-            f"a pod needs {asked.memory_bytes / _GIB:.4g} GiB of memory; "
-            f"the largest node {where} has {largest_memory / _GIB:.4g} GiB"
-        )
+        needs.append((f"{asked.memory_bytes / _GIB:.4g} GiB of memory", f"{largest_memory / _GIB:.4g} GiB"))
     for request in asked.devices:
         most = _most(shape.usable(request) for shape in shapes)
         if request.count > most:
             kind = f"{request.kind} of {' or '.join(request.models)}" if request.models else request.kind
-            return f"a pod needs {request.count} {kind} on one node; the most on a node {where} is {most}"
+            needs.append((f"{request.count} {kind}", f"{most}"))
+    if needs:
+        lacking, there = (_listed(words) for words in zip(*needs, strict=True))
+        return f"a pod needs {lacking} on one node; the most on a node {where} is {there}"
     pods = {site.name: site.pods_ever(spec) for site in sites}
     if not any(pods.values()):
         return f"no single node {where} has the cores, memory and devices of a pod together"
     name = max(pods, key=lambda site: pods[site])
     return f"needs {spec.parallelism} pods at a time; the largest site, {name}, holds {pods[name]}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _most(values: Iterable[int]) -> int:

@@ -58,6 +58,17 @@ def test_the_wait_says_which_figure_stands_against_the_job_and_when_the_window_t
     assert (waits.site, waits.revision, waits.key) == ("-", 0, "-/job-3")
 
 
+def test_the_wait_names_all_hard_budgets_that_stand_against_the_job():
+    limits = (budget("gpu_h", 2), budget("cpu_h", 2.5), budget("energy_kwh", 1e-9, enforcement="soft"))
+    cmo = core(*WORLD, budgets(*limits), *gpu_jobs(3))
+    words = only(deferrals(cmo.decide(T0))).detail.split("; ")
+    assert words[::2] == [
+        "t has used 0 and planned 2 of its 2 gpu_h per day",
+        "t has used 0 and planned 2 of its 2.5 cpu_h per day",
+    ]
+    assert words[1::2] == ["this job needs 1"] * 2
+
+
 def test_the_wait_is_told_while_sites_are_still_being_observed_for_the_first_time():
     """What sites lack is not said before they have settled; what a budget lacks is no matter of theirs."""
     cmo = core(*WORLD, budgets(budget("gpu_h", 3)), *gpu_jobs(4), submitted("large", cores=1000), settle_s=60.0)

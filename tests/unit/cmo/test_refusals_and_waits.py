@@ -38,8 +38,19 @@ def refused(cmo, now=0.0) -> JobFinished:
 @pytest.mark.parametrize(
     ("job", "words"),
     [
-        ({"cores": 64}, "a pod needs 64 cores; the largest node at any site (a, b) has 8"),
-        ({"memory_gib": 65}, "a pod needs 65 GiB of memory; the largest node at any site (a, b) has 64 GiB"),
+        ({"cores": 64}, "a pod needs 64 cores on one node; the most on a node at any site (a, b) is 8"),
+        (
+            {"memory_gib": 65},
+            "a pod needs 65 GiB of memory on one node; the most on a node at any site (a, b) is 64 GiB",
+        ),
+        (
+            {"cores": 64, "gpus": 1},
+            "a pod needs 64 cores and 1 gpu on one node; the most on a node at any site (a, b) is 8 and 0",
+        ),
+        (
+            {"cores": 64, "memory_gib": 65, "gpus": 2, "sites": ("a",)},
+            "a pod needs 64 cores, 65 GiB of memory and 2 gpu on one node; the most on a node at the allowed sites (a) is 8, 64 GiB and 0",
+        ),
         ({"gpus": 1}, "a pod needs 1 gpu on one node; the most on a node at any site (a, b) is 0"),
         (
             {"gpus": 2, "models": ("A100", "H100"), "sites": ("a",)},
