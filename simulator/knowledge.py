@@ -1,8 +1,8 @@
 """What is known when: the collector's planner and the forecaster's core are run once over the whole span, for all policies.
 
 Nothing here depends on a policy, so it is done once and replayed. A moment is a full hour, the publication of a day-ahead
-auction, or a change of a site's inventory. At each: what the collector would publish then (inventories, prices, carbon), and what
-the forecaster would issue from that alone. A policy at time t is given the moments up to t and nothing else.
+auction, or a change of a site's inventory. At each: what the collector would publish then (inventories, prices, carbon); at auctions and
+every few hours also what the forecaster would issue from that alone, as it would in production. A policy at time t is given the moments up to t and nothing else.
 """
 
 from __future__ import annotations

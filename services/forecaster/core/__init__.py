@@ -1,7 +1,8 @@
 """The forecast core of one shard, pure: folds published energy series and windows, decides which forecasts to issue.
 
 A forecast is due once in an hour of scenario time, and earlier when the prices of a further day were published (known values
-reach at least six hours further than in the last forecast). Its first ``known_steps`` steps are published values, whose
+reach at least six hours further than in the last forecast): of the prices and, as they tell how clean these hours will be, of the
+site's carbon intensity. Its first ``known_steps`` steps are published values, whose
 interval has no width; the rest is the model's, from the end of what is known. Where too little is known nothing is issued.
 
 Everything follows from state: after a restart the core folds its inputs and its own forecasts and goes on where it was.
@@ -133,7 +134,9 @@ class ForecastCore:
         if (hour, self._changes) == self._looked:
             return decisions
         issued = 0
-        for key, history in self._histories.items():
+        # Prices go first: a forecast of carbon that is older than that of the prices was made without them.
+        for key in sorted(self._histories, key=lambda key: key[1] == _CARBON):
+            history = self._histories[key]
             if self._is_due(key, history, now, hour):
                 if issued == _MOST_AT_ONCE:
                     return decisions
@@ -152,6 +155,9 @@ class ForecastCore:
             return False
         last = self._issued.get(key)
         if last is None or last[0].timestamp() // _HOUR_S < hour:
+            return True
+        prices = self._issued.get((key[0], _PRICE)) if key[1] == _CARBON else None
+        if prices is not None and prices[0] > last[0]:
             return True
         start_s = _start_of(now, history.step_s)
         known = history.between(start_s, self._steps(key, history))

@@ -9,7 +9,7 @@ import pytest
 from services.forecaster.core import Fit, ForecastCore
 from services.forecaster.core.models import Prediction
 from services.forecaster.model import ForecastPolicy
-from solyx.events import EnergySeriesPublished, ForecastIssued, SeriesWindowed
+from solyx.events import EnergySeriesPublished, Event, ForecastIssued, SeriesWindowed
 
 NOW = datetime(2026, 3, 10, 10, 20, tzinfo=UTC)
 MIDNIGHT = NOW.replace(hour=0, minute=0)
@@ -137,6 +137,51 @@ def test_the_prices_of_a_further_day_bring_a_new_forecast_at_once(hourly):
     (forecast,) = core.decide(NOW + timedelta(minutes=5))
     assert forecast.known_steps == 38
     assert core.decide(NOW + timedelta(minutes=6)) == []
+
+
+def kinds(decisions):
+    return [event.kind for event in decisions]
+
+
+def test_the_prices_of_a_further_day_bring_a_new_forecast_of_the_carbon_too():
+    core, ahead = ForecastCore(ForecastPolicy()), ForecastCore(ForecastPolicy())
+    fold_wind(core)
+    first = core.decide(NOW)
+    assert kinds(first) == [PRICE, CARBON]
+    fold_wind(core, until=MIDNIGHT + 2 * DAY)
+    fold_wind(ahead, until=MIDNIGHT + 2 * DAY)
+    later = NOW + timedelta(minutes=5)
+    second = core.decide(later)
+    assert second == ahead.decide(later), "as if the prices had been there from the beginning"
+    assert second[1].mean[14:38] != first[1].mean[14:38]
+    assert core.decide(later + timedelta(minutes=1)) == []
+
+
+def test_a_core_that_recovers_between_the_forecasts_of_prices_and_carbon_issues_the_carbon():
+    first, second = ForecastCore(ForecastPolicy()), ForecastCore(ForecastPolicy())
+    fold_wind(first)
+    (_, stale) = first.decide(NOW)
+    fold_wind(first, until=MIDNIGHT + 2 * DAY)
+    later = NOW + timedelta(minutes=5)
+    prices, carbon = first.decide(later)
+    for event in (prices, stale):
+        second.fold(event)
+    fold_wind(second, until=MIDNIGHT + 2 * DAY)
+    assert second.decide(later) == [carbon]
+    second.fold(carbon)
+    assert second.decide(later) == []
+
+
+def test_carbon_of_many_sites_is_forecast_once_an_hour_though_prices_fill_the_first_batches(hourly):
+    core = ForecastCore(ForecastPolicy())
+    for number in range(20):
+        fold_days(core, hourly, days=20, site=f"site{number}", kind=CARBON)
+        fold_days(core, hourly, days=20, site=f"site{number}")
+    batches: list[list[Event]] = []
+    for second in range(4):
+        core.fold(published(CARBON, MIDNIGHT, [5.0], site="site0"))  # so that it looks again
+        batches.append(core.decide(NOW + timedelta(seconds=second)))
+    assert [len(batch) for batch in batches] == [25, 15, 0, 0]
 
 
 def test_one_more_hour_of_carbon_brings_no_new_forecast_within_the_hour(hourly):
