@@ -31,7 +31,6 @@ from solyx.events import (
     JobSubmitted,
     Node,
     PowerModel,
-    ReleaseReason,
     Resources,
     SiteObserved,
     WorkloadReason,
@@ -59,7 +58,6 @@ LATENCY_S = (
 CHECKPOINT_S = (2.0, 20.0)  # to write one
 RESTART_S = 60.0
 RESTORED_AFTER_S = 1800.0
-_STOPS = (ReleaseReason.WITHDRAWN, ReleaseReason.PREEMPTED, ReleaseReason.DRAINED)
 SITE, OTHER = "phoenix", "omaha"
 POWER = PowerModel(idle_w_per_node=1200.0, w_per_core=0.0, w_per_gpu=400.0, pue=1.2)
 
@@ -140,7 +138,7 @@ class Line:
         match event:
             case JobAllocated():
                 self.at(self.now_s + LATENCY_S, lambda: self._start(event))
-            case AllocationReleased() if event.reason in _STOPS:
+            case AllocationReleased() if event.reason.stops:
                 self.at(self.now_s + LATENCY_S, lambda: self._stop(event))
             case _:
                 pass

@@ -24,7 +24,6 @@ from solyx.events import (
     JobPlaced,
     JobSubmitted,
     PlacementWithdrawn,
-    ReleaseReason,
     ReliefRequested,
     WorkloadReason,
     WorkloadReported,
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from solyx.events.outcome import WorkloadStatus
 
 _LAST_WORDS_S = 14 * 86_400.0  # after the last arrival: whoever has not ended by then never will
-
-_STOPS = (ReleaseReason.WITHDRAWN, ReleaseReason.PREEMPTED, ReleaseReason.DRAINED)
 
 
 class _Kind(IntEnum):
@@ -160,7 +157,7 @@ class Production:
         match event:
             case JobAllocated():
                 return [self._start(event, now_s)]
-            case AllocationReleased() if event.reason in _STOPS:
+            case AllocationReleased() if event.reason.stops:
                 return self._stop(event, now_s)
             case _:
                 return []

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 WHOLE = 1000
 """The share of a whole device, in thousandths."""
+RESTART_S = 60.0
+"""Work that a suspended job is taken to lose (the default of the CMO)."""
 IMMINENT = float("-inf")
 """The estimated end of a workload that was told to stop: as good as now."""
 

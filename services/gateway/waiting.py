@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from solyx.events import Event
 
 _AT_A_SITE = frozenset({"placed", "allocated", "running"})
-_TAKEN = frozenset({ReleaseReason.PREEMPTED, ReleaseReason.DRAINED})
+_TAKEN = frozenset({ReleaseReason.PREEMPTED, ReleaseReason.DRAINED, ReleaseReason.CONSOLIDATED})
 
 
 class _Figures(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,6 +50,12 @@ class ReleaseReason(StrEnum):
     WITHDRAWN = "withdrawn"
     PREEMPTED = "preempted"
     DRAINED = "drained"  # its node is to be empty
+    CONSOLIDATED = "consolidated"  # it goes on elsewhere, so that a larger one fits where it was
+
+    @property
+    def stops(self) -> bool:
+        """Whether the workload is told to stop; else it has ended."""
+        return self not in (ReleaseReason.FINISHED, ReleaseReason.FAILED)
 
 
 class JobAllocated(WorkloadEvent, frozen=True, kw_only=True):

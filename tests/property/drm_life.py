@@ -82,9 +82,10 @@ specs = st.builds(
     memory_gib=st.integers(0, 6),
     devices=devices,
     pods=st.sampled_from([1, 1, 1, 2, 3, 6]),
-    duration=st.sampled_from([1, 10, 30, 50, 200]),
+    duration=st.sampled_from([1, 10, 30, 50, 200, 2000]),
     priority=st.integers(0, 2),
     preemptible=st.booleans(),
+    suspendable=st.booleans(),
 )
 picks = st.integers(0, 30)
 tenants = st.sampled_from(["small", "lab", "guests", "others"])
@@ -99,7 +100,7 @@ steps = st.one_of(
     st.tuples(
         st.just("inventory"), st.lists(st.sampled_from(["ready", "ready", "not ready", "gone"]), min_size=4, max_size=4)
     ),
-    st.tuples(st.just("wait"), st.integers(1, 60)),
+    st.tuples(st.just("wait"), st.one_of(st.integers(1, 60), st.just(300))),
     st.tuples(st.just("repeat"), st.sampled_from(["placements", "sites", "actuations", "allocations"]), picks),
     st.tuples(st.just("restart"), st.sampled_from(["log", "log", "compacted"]), st.integers(0, 1000)),
 )
@@ -127,8 +128,10 @@ class Life:
     def decide(self) -> None:
         for decision in self.world.decide():
             match decision:
-                case AllocationReleased(reason=ReleaseReason.WITHDRAWN | ReleaseReason.PREEMPTED):
+                case AllocationReleased() if decision.reason.stops:
                     self.to_stop[decision.job_id, decision.revision] = decision
+                    if decision.reason is ReleaseReason.CONSOLIDATED:
+                        assert self.world.running[decision.job_id].spec.suspendable
                 case JobAllocated(job_id=job_id, revision=revision):
                     assert (job_id, revision) not in self.withdrawn
                     assert not {pod.node for pod in decision.pods} & self.out.keys(), "started on a lost node"

@@ -1,6 +1,9 @@
 """The simple algorithm that the fast admission of the DRM is equal to."""
 
+import math
+
 from services.drm.core.capacity import Capacity
+from services.drm.core.consolidation import choose_moves
 from services.drm.core.models import settle
 from services.drm.core.queue import turn_of
 from services.drm.core.reservation import reserve
@@ -61,6 +64,10 @@ class SimpleAdmission:
         if Capacity.empty(inventory, is_open).place(job.demand) is None:
             anywhere = Capacity.empty(inventory, is_open | True).count(job.demand)
             return None, DeferralReason.NO_CAPACITY if anywhere else DeferralReason.NO_NODE_FITS
-        for victim in choose_victims(self.pool, job, now_s):
+        found = reserve(self.pool, job)
+        moved = choose_moves(self.pool, job, math.inf if found is None else found.at_s, now_s)
+        for holding in moved:
+            self.outcome.move(holding)
+        for victim in [] if moved else choose_victims(self.pool, job, now_s):
             self.outcome.preempt(victim)
         return reserve(self.pool, job), DeferralReason.NO_CAPACITY

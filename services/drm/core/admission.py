@@ -8,8 +8,9 @@ The simple algorithm:
 2. A job whose quota does not let it start waits for that, and may have others stopped (``waits.py``, ``victims.py``). One that takes
    several models that quotas tell from each other chooses one first (``models.py``).
 3. Until a job does not fit: a job that fits is admitted.
-4. The first job that does not fit is the head. If stopping preemptible workloads makes it fit, the fewest and cheapest
-   are told to stop. It gets the earliest reservation. One that no ready node could hold gets none.
+4. The first job that does not fit is the head. If it fits once others go on in other places, they are moved (``consolidation.py``);
+   else, if stopping preemptible workloads makes it fit, the fewest and cheapest are told to stop. It gets the earliest reservation.
+   One that no ready node could hold gets none.
 5. After the head: a job is admitted if it does not delay the reservation.
 6. If anyone went ahead, look once more: the head's reservation may have moved to where others fit.
 
@@ -20,12 +21,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import numpy as np
 
 from services.drm.core.capacity import Capacity
+from services.drm.core.consolidation import choose_moves
 from services.drm.core.models import settle
 from services.drm.core.queue import Turns
 from services.drm.core.reservation import Reservation, reserve
@@ -45,6 +48,10 @@ class Outcome(Protocol):
 
     def allocate(self, waiting: Waiting, spots: tuple[Spot, ...], reason: AllocationReason) -> None:
         """It starts now."""
+        ...
+
+    def move(self, holding: Holding) -> None:
+        """It is told to stop, so that it goes on elsewhere."""
         ...
 
     def preempt(self, holding: Holding) -> None:
@@ -183,9 +190,14 @@ class Admission:
         known = self._reservation
         if known is not None and known.head is waiting and known.version == pool.version:
             return known
-        for victim in choose_victims(pool, waiting, now_s):
+        found = reserve(pool, waiting)
+        moved = choose_moves(pool, waiting, inf if found is None else found.at_s, now_s)
+        for holding in moved:
+            self._outcome.move(holding)
+        victims = [] if moved else choose_victims(pool, waiting, now_s)
+        for victim in victims:
             self._outcome.preempt(victim)
-        return reserve(pool, waiting)
+        return reserve(pool, waiting) if moved or victims else found
 
     def _empty(self, open_nodes: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Capacity:
         assert self._pool.inventory is not None

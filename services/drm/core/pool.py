@@ -38,6 +38,7 @@ class Pool:
         self.occupancy = Occupancy(0, 0)
         self.holdings: dict[str, Holding] = {}  # by job id
         self.preemptible: dict[str, Holding] = {}  # those of them
+        self.suspendable: dict[int, dict[str, Holding]] = {}  # those of them that have a pod there, by row of the node
         self.look_again_at_s = float("inf")  # something may be decided then that follows from no event
         self._nodes: tuple[Node, ...] = ()
         self._observed_at_s = float("-inf")
@@ -89,10 +90,12 @@ class Pool:
     def _rebuild(self, inventory: Inventory) -> None:
         self.free = Capacity.empty(inventory, inventory.ready, self.history.typical)
         self.occupancy = Occupancy(len(inventory.names), inventory.width)
+        self.suspendable = {}
         for holding in self.holdings.values():
             holding.spots = inventory.spots(holding.pods)
             self.free.take(holding.demand, holding.spots)
             self.occupancy.add(holding)
+            self._enter(holding)
 
     def _reopen(self) -> None:
         if self.inventory is None:
@@ -133,6 +136,7 @@ class Pool:
                 self.history.note(holding.demand)
             self.free.take(holding.demand, holding.spots)
             self.occupancy.add(holding)
+            self._enter(holding)
         self.holdings[holding.job_id] = holding
         if holding.preemptible:
             self.preemptible[holding.job_id] = holding
@@ -144,10 +148,16 @@ class Pool:
         if self.inventory is not None:
             self.free.give(holding.demand, holding.spots)
             self.occupancy.remove(holding)
+            for spot in holding.spots if holding.suspendable else ():
+                self.suspendable[spot.node].pop(holding.job_id, None)
         del self.holdings[holding.job_id]
         self.preemptible.pop(holding.job_id, None)
         self.accounts.charge(holding, -1)
         self._changed(grown=True)
+
+    def _enter(self, holding: Holding) -> None:
+        for spot in holding.spots if holding.suspendable else ():
+            self.suspendable.setdefault(spot.node, {})[holding.job_id] = holding
 
     def set_end(self, holding: Holding, end_s: float) -> None:
         """It is expected to end at another time."""

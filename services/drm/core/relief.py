@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import TYPE_CHECKING
 
-from services.drm.model import IMMINENT
+from services.drm.model import IMMINENT, RESTART_S
 from solyx.energy import HOUR_S, HourlySeries
 from solyx.events import PowerModel, ReliefJob, ReliefReason, ReliefRequested
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from solyx.energy import HourlyCurve
     from solyx.events import EnergySeriesPublished, SiteObserved
 
-RESTART_S = 60.0
-"""Work that a suspended job is taken to lose (the default of the CMO)."""
 BRIDGED_H = 1
 """So many hours below the bound between hours above it are not worth going on for."""
 NAMED_JOBS = 4000

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 REMEMBERED_JOBS = 100_000
 """Of how many jobs that are over the last revision is kept, so that a repeated placement starts nothing again."""
 
-_STOPS = frozenset({ReleaseReason.WITHDRAWN, ReleaseReason.PREEMPTED, ReleaseReason.DRAINED})
-"""Reasons for which a workload is told to stop; for the others it has ended."""
-
 
 class SiteState:
     """The nodes, the queue and the jobs of one site."""
@@ -193,7 +190,7 @@ class SiteState:
                 site=self._name,
                 revision=revision,
                 reason=reason,
-                grace_s=job.grace[1] if reason in _STOPS else 0.0,
+                grace_s=job.grace[1] if reason.stops else 0.0,
                 decided_at=self._now,
             )
         )
@@ -230,10 +227,18 @@ class SiteState:
             devices.append(DeviceAssignment(kind=kind, model=model, index=number, share_milli=min(share, WHOLE)))
         return PodAssignment(index=index, node=inventory.names[spot.node], devices=tuple(devices))
 
+    def move(self, holding: Holding) -> None:
+        """It is told to stop, and goes on elsewhere under its next revision."""
+        self._stop(holding, ReleaseReason.CONSOLIDATED)
+
     def preempt(self, holding: Holding) -> None:
-        """It is told to stop; what it holds is free when the actuator reports that it has stopped."""
+        """It is told to stop."""
+        self._stop(holding, ReleaseReason.PREEMPTED)
+
+    def _stop(self, holding: Holding, reason: ReleaseReason) -> None:
+        """What it holds is free when the actuator reports that it has stopped."""
         job = self._jobs[holding.job_id]
-        self._release(job, holding.revision, ReleaseReason.PREEMPTED)
+        self._release(job, holding.revision, reason)
         self._settle_holding(job)
 
     def defer(self, waiting: Waiting, reason: DeferralReason, detail: str) -> None:

@@ -93,7 +93,7 @@ def test_a_placed_job_says_when_its_data_is_there(data_at: datetime, detail: str
     assert wait == Wait(reason="least_cost", detail=detail, since=NOW, until=LATER)
 
 
-@pytest.mark.parametrize("reason", ["preempted", "drained"])
+@pytest.mark.parametrize("reason", ["preempted", "drained", "consolidated"])
 def test_a_job_that_was_stopped_at_its_site_says_what_for(reason: str) -> None:
     history = [entry(AllocationReleased, reason), entry(WorkloadReported, "released", status="stopped")]
     assert why_it_waits(job("submitted", reason="released", revision=1), history) == Wait(reason=reason, since=NOW)
