@@ -111,6 +111,46 @@ async def test_a_job_that_is_preempted_and_drained_goes_on_and_does_its_work_onc
 
 
 @pytest.mark.timeout(300)
+async def test_where_what_is_free_is_in_two_pieces_a_job_goes_on_elsewhere_so_that_a_larger_one_fits(
+    postgres_url: str, broker: KafkaBroker, tmp_path: Path
+) -> None:
+    labels = {"solyx.io/simulated-duration-s": "7200", "solyx.io/simulated-checkpoint-s": str(CHECKPOINT_S)}
+    half = LONG | {"resources": {"cpu": 4}, "duration_estimate": "2h", "labels": labels}
+    fill = half | {"duration_estimate": "10m", "suspendable": False, "labels": {}}
+    whole = half | {"resources": {"cpu": 8}, "duration_estimate": "1h", "suspendable": False, "labels": {}}
+    bus = KafkaBus(broker.bootstrap_servers, client_name="test")
+    async with line(postgres_url, bus, tmp_path) as (solyx, client):
+        solyx.publish(site(solyx), *energy(solyx))
+        submitted: list[str] = []
+        for description in (half, fill, half, fill):
+            submitted.append((await client.post("/v1/jobs", json=description)).json()["id"])
+            await job_when(solyx, client, submitted[-1], is_running, step_s=1.0)
+        halves, fills = submitted[::2], submitted[1::2]
+        for one in fills:
+            await job_when(solyx, client, one, lambda job: job["state"] == "succeeded", step_s=60.0)
+        solyx.clock.advance(600)
+
+        large = (await client.post("/v1/jobs", json=whole)).json()["id"]
+        await job_when(solyx, client, large, is_running)
+        (moved,) = [
+            one for one in halves if entries(await job_when(solyx, client, one, is_running), "allocation.released")
+        ]
+        for one in (large, *halves):
+            await job_when(solyx, client, one, lambda job: job["state"] == "succeeded", step_s=LONG_STEP_S)
+        story = await job_when(solyx, client, moved, lambda job: len(entries(job, "allocation.released")) == 2)
+        beside = await job_when(solyx, client, large, lambda job: entries(job, "allocation.released"))
+
+    assert [entry["reason"] for entry in entries(story, "allocation.released")] == ["consolidated", "finished"]
+    assert [entry["reason"] for entry in entries(story, "job.placed")][1:] == ["resumed"]
+    assert entries(story, "job.placed")[-1]["figures"]["progress_s"] >= 600
+    before, after = [entry["figures"]["pods"][0]["node"] for entry in entries(story, "job.allocated")]
+    (taken,) = [entry["figures"]["pods"][0]["node"] for entry in entries(beside, "job.allocated")]
+    assert before == taken != after
+    findings = check(_records(bus), accepted=[*submitted, large])
+    assert findings.clean, findings
+
+
+@pytest.mark.timeout(300)
 async def test_of_three_full_sites_the_one_with_the_cheapest_victim_makes_room_and_that_goes_on(
     postgres_url: str, broker: KafkaBroker, tmp_path: Path
 ) -> None:
