@@ -1,22 +1,23 @@
 """A lower bound on what any policy can reach with perfect knowledge of prices, carbon, jobs and their true lengths.
 
 The problem: every job does its work at sites and in hours of its choice, waits no longer than its owner allows, pays the movement
-of its data when it leaves home and the overhead of every suspension, and all jobs together stay within each site's cores.
+of its data when it leaves a site and the overhead of every suspension, and all jobs together stay within each site's cores.
 
 The bound is the Lagrangian one (Geoffrion, "Lagrangean relaxation for integer programming", 1974, §3): with a price λ ≥ 0 (EUR per
 core-hour) on the cores of each site and hour, jobs no longer compete, and
 
     Σ over jobs of the cheapest plan at rates + λ   −   Σ over sites and hours of λ × cores
 
-is at most the cost of every feasible schedule, whatever λ is. λ are the duals of the capacity rows of a linear program (HiGHS) over
-classes of jobs × site × hour; how coarse its classes are decides how good the bound is, never whether it holds.
-The cheapest plan of one job is either one run without a pause, at the best site and start, which is found exactly; or it pauses or
-moves, and then costs at least the larger of two bounds: the cheapest pieces of hours with one overhead (and one movement if away from
-home), and a Lagrangian bound that pays the overhead of every suspension and the movement of every change of site
-(``simulator/overheads.py``). So the oracle pays for movement and suspension what policies pay.
+is at most the cost of every feasible schedule, whatever λ is. How good λ is decides how good the bound is, never whether it holds.
+First prices come from a linear program over classes of jobs (``simulator/first_prices.py``); from there they climb, jobs taken one
+by one (``simulator/ascent.py``). The better of both, and of none at all, counts.
+The cheapest plan of one job is bounded from below by ``simulator/overheads.py``, for any number of suspensions and movements. So the
+oracle pays for movement and suspension what policies pay. While prices climb, a simpler sum stands for it, in which a suspension costs
+what its overhead costs at the hour in which the job goes on; it has plans, and so a use of cores. No bound is made of it.
 
-What it relaxes: packing of pods to nodes (only a site's cores count), devices, and the duality gaps of both relaxations. So no policy
-can reach it; the gap is an upper bound on the gap.
+What it relaxes: packing of pods to nodes (only a site's cores count), devices, and the duality gap. So no policy can reach it; the gap
+is an upper bound on the gap. The one schedule that it leaves out suspends often, at negative rates, to be paid for the work that it
+repeats (``simulator/overheads.py``).
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linprog
-from scipy.sparse import csr_matrix
 
-from simulator.overheads import least_paused
+from simulator.ascent import ascend
+from simulator.first_prices import first_prices
+from simulator.overheads import least_with_overheads, least_without_pause
+from simulator.plans import columns, windows
+from simulator.stretches import Costs, cheapest
 from solyx.energy import HOUR_S
 
 if TYPE_CHECKING:
@@ -36,54 +39,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from simulator.plans import Jobs, Windows
     from simulator.workload import Workload
     from simulator.world import World
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-_ENTRIES = 1_000_000  # of the largest array: job × hour
-_UNBOUNDED_WAIT_S = 168 * HOUR_S  # where an owner sets no limit; further ahead nothing is known anyway
-_BLOCK_H, _CLASS_H = 168, 6
-_LENGTHS_H = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
+_ENTRIES = 250_000  # job × cell × hour of work: what is worked on at a time stays below 100 MB
+_ROUNDS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
     """The lower bounds, EUR."""
 
-    objective_eur: float  # the better of the next two
+    objective_eur: float  # the best of the next three
     alone_eur: float  # every job by itself, λ = 0
-    shared_eur: float  # with the prices of the linear program
+    first_eur: float  # with the prices of the linear program
+    shared_eur: float  # with those that climbed from there
     contiguous_eur: float  # every job by itself, without suspension
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Facts:
-    """Jobs as columns, in order of arrival."""
-
-    arrival_h: Floats  # hours from the world's first
-    length_h: Floats
-    wait_h: Floats
-    cores: Floats
-    power_kw: Floats  # over (site, job)
-    movement_eur: Floats  # when its data leaves home
-    leaving_eur: Floats  # when its data leaves a site, over (site, job)
-    home: Ints
-    suspendable: NDArray[np.bool_]
-
-    def of(self, which: NDArray[np.int64]) -> _Facts:
-        return _Facts(
-            arrival_h=self.arrival_h[which],
-            length_h=self.length_h[which],
-            wait_h=self.wait_h[which],
-            cores=self.cores[which],
-            power_kw=self.power_kw[:, which],
-            movement_eur=self.movement_eur[which],
-            leaving_eur=self.leaving_eur[:, which],
-            home=self.home[which],
-            suspendable=self.suspendable[which],
-        )
 
 
 def lower_bound(
@@ -95,176 +70,106 @@ def lower_bound(
     progress: Callable[[float], None] = lambda _share: None,
 ) -> Bound:
     """See the module."""
-    facts = _facts(workload, world)
-    rate = world.weighted(carbon_eur_per_t) / 1000.0  # EUR/kWh
-    free = np.zeros_like(rate)
-    overhead_h = suspend_overhead_s / HOUR_S
-    alone, contiguous = _sum_of_plans(facts, rate, free, overhead_h)
+    rate = world.weighted(carbon_eur_per_t) / 1000.0
+    return bound(columns(workload, world), rate, world.cores, suspend_overhead_s / HOUR_S, progress)
+
+
+def bound(
+    jobs: Jobs,
+    rate: Floats,
+    cores: Floats,
+    overhead_h: float,
+    progress: Callable[[float], None] = lambda _share: None,
+) -> Bound:
+    """The same of columns; ``rate`` in EUR/kWh over (site, hour), ``cores`` by site."""
+    rate = _until(int(jobs.end_h.max(initial=0.0)) + 2, rate)
+    dual = _Dual(jobs, rate, cores, overhead_h)
+    alone, contiguous = dual.bound(np.zeros_like(rate)), dual.without_pause()
     progress(0.1)
-    prices = _capacity_prices(facts, rate, world.cores, progress)
-    shared, _ = _sum_of_plans(facts, rate, prices, overhead_h)
-    shared -= float((prices * world.cores[:, None]).sum())
-    return Bound(objective_eur=max(alone, shared), alone_eur=alone, shared_eur=shared, contiguous_eur=contiguous)
-
-
-def _facts(workload: Workload, world: World) -> _Facts:
-    jobs = workload.jobs
-    wait_s = np.array([min(job.limit_s, job.deadline_s - job.true_duration_s) - job.arrival_s for job in jobs])
-    wait_s = np.where(np.isfinite(wait_s), np.maximum(wait_s, 0.0), _UNBOUNDED_WAIT_S)
-    return _Facts(
-        arrival_h=workload.arrival_s / HOUR_S - world.first_hour,
-        length_h=workload.duration_s / HOUR_S,
-        wait_h=wait_s / HOUR_S,
-        cores=workload.cores,
-        power_kw=world.power_kw(workload.cores, np.array([job.gpus for job in jobs])),
-        movement_eur=np.array([job.data_gib * world.egress_eur_per_gib[job.home] for job in jobs]),
-        leaving_eur=world.egress_eur_per_gib[:, None] * np.array([job.data_gib for job in jobs]),
-        home=workload.home,
-        suspendable=np.array([job.spec.suspendable for job in jobs], dtype=np.bool_),
+    prices = first_prices(jobs, rate, cores, lambda share: progress(0.1 + 0.1 * share))
+    first = dual.bound(prices)
+    climbed = ascend(dual.climb, prices, rounds=_ROUNDS, progress=lambda share: progress(0.2 + 0.75 * share))
+    shared = max(first, dual.bound(climbed))
+    return Bound(
+        objective_eur=max(alone, shared),
+        alone_eur=alone,
+        first_eur=first,
+        shared_eur=shared,
+        contiguous_eur=contiguous,
     )
 
 
-def _sum_of_plans(facts: _Facts, rate: Floats, prices: Floats, overhead_h: float) -> tuple[float, float]:
-    """Σ of the cheapest plans, with and without suspension; in pieces of jobs that are about equally long."""
-    order = np.argsort(facts.length_h + facts.wait_h, kind="stable")
-    best = contiguous = 0.0
-    first = 0
-    while first < len(order):
-        window = 0
-        size = max(1, min(len(order) - first, 4096))
-        while True:
-            longest = order[first + size - 1]
-            window = int(facts.length_h[longest] + facts.wait_h[longest]) + 3
-            if size * window <= _ENTRIES or size == 1:
-                break
-            size = max(1, size // 2)
-        piece = facts.of(order[first : first + size])
-        run = _contiguous(piece, rate, prices)
-        paused = _paused(piece, rate, prices, overhead_h, window)
-        contiguous += float(run.sum())
-        best += float(np.where(piece.suspendable, np.minimum(run, paused), run).sum())
-        first += size
-    return best, contiguous
+def _until(hours: int, rate: Floats) -> Floats:
+    """Rates for so many hours at least: after the last known one, it is held."""
+    return np.pad(rate, ((0, 0), (0, max(0, hours - rate.shape[1]))), mode="edge")
 
 
-def _contiguous(jobs: _Facts, rate: Floats, prices: Floats) -> Floats:
-    """The cheapest single run of each job. Rates are constant over each hour, so the best start is the arrival, the last start
-    allowed, or one at which the run begins or ends on a full hour.
-    """
-    hours = int(jobs.wait_h.max()) + 2
-    turn = np.floor(jobs.arrival_h)[:, None] + np.arange(hours)
-    ends = np.floor(jobs.arrival_h + jobs.length_h)[:, None] + np.arange(hours) - jobs.length_h[:, None]
-    latest = jobs.arrival_h + jobs.wait_h
-    starts: Floats = np.clip(np.concatenate((turn, ends), axis=1), jobs.arrival_h[:, None], latest[:, None]).astype(
-        np.float64
-    )
-    best = np.full(len(jobs.cores), np.inf)
-    for site in range(len(rate)):
-        cost = _between(rate[site], starts, jobs.length_h[:, None]) * jobs.power_kw[site][:, None]
-        if prices[site].any():
-            cost += _between(prices[site], starts, jobs.length_h[:, None]) * jobs.cores[:, None]
-        best = np.minimum(best, cost.min(axis=1) + np.where(jobs.home == site, 0.0, jobs.movement_eur))
-    return best
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Plans:
+    """One plan for each of some jobs, and the cores that they use, as a list."""
+
+    eur: Floats  # by job
+    job: Ints
+    at: Ints  # site × hours + hour
+    core_h: Floats
 
 
-def _paused(jobs: _Facts, rate: Floats, prices: Floats, overhead_h: float, window: int) -> Floats:
-    """Bounds on plans with pauses, between arrival and the latest end."""
-    first = np.floor(jobs.arrival_h).astype(np.int64)
-    hour = first[:, None] + np.arange(window)
-    opens = np.maximum(hour, jobs.arrival_h[:, None])
-    closes = np.minimum(hour + 1, (jobs.arrival_h + jobs.wait_h + jobs.length_h)[:, None])
-    room = np.maximum(closes - opens, 0.0)
-    held = np.clip(hour, 0, rate.shape[1] - 1)
-    costs = [
-        rate[site][held] * jobs.power_kw[site][:, None] + prices[site][held] * jobs.cores[:, None]
-        for site in range(len(rate))
-    ]
-    home = np.choose(jobs.home[:, None], costs)
-    need = jobs.length_h + np.minimum(overhead_h, jobs.wait_h)
-    at_home = _cheapest_pieces(home, room, need)
-    anywhere = _cheapest_pieces(np.minimum.reduce(costs), room, need) + jobs.movement_eur
-    paid = least_paused(costs, room, jobs.length_h, jobs.home, jobs.leaving_eur, overhead_h)
-    return np.maximum(np.minimum(at_home, anywhere), paid)
+class _Dual:
+    """The sum of the jobs' cheapest plans at prices on cores, over (site, hour)."""
 
+    def __init__(self, jobs: Jobs, rate: Floats, cores: Floats, overhead_h: float) -> None:
+        self._windows = tuple(windows(jobs, _ENTRIES))
+        self._rate, self._cores, self._overhead_h = rate, cores[:, None], overhead_h
+        self._free: tuple[_Plans, ...] = ()
 
-def _cheapest_pieces(cost: Floats, room: Floats, need: Floats) -> Floats:
-    """Fill ``need`` hours from the cheapest of the window's hours, of which each has ``room``."""
-    order = np.argsort(cost, axis=1)
-    cost, room = np.take_along_axis(cost, order, axis=1), np.take_along_axis(room, order, axis=1)
-    before = np.cumsum(room, axis=1) - room
-    return (np.clip(need[:, None] - before, 0.0, room) * cost).sum(axis=1)
+    def bound(self, prices: Floats) -> float:
+        """A lower bound on every feasible schedule."""
+        plans = sum(
+            float(least_with_overheads(some, self._work_eur(some, prices), self._overhead_h).sum())
+            for some in self._windows
+        )
+        return plans - self._paid_for_all(prices)
 
+    def without_pause(self) -> float:
+        """The cheapest single runs of all jobs, each by itself."""
+        free = np.zeros_like(self._rate)
+        return sum(float(least_without_pause(some, self._work_eur(some, free)).sum()) for some in self._windows)
 
-def _between(values: Floats, start_h: Floats, length_h: Floats) -> Floats:
-    prefix = np.concatenate(([0.0], np.cumsum(values)))
+    def climb(self, prices: Floats) -> tuple[float, Floats]:
+        """What stands for the bound while prices climb, and its supergradient: cores used less cores there are.
 
-    def upto(at: Floats) -> Floats:
-        index = np.clip(at.astype(np.int64), 0, len(values) - 1)
-        return prefix[index] + (at - index) * values[index]
+        Prices only add to rates: a job whose plan without prices runs where there is none keeps it.
+        """
+        if not self._free:
+            self._free = tuple(self._plans(some, np.zeros_like(prices)) for some in self._windows)
+        value, used = -self._paid_for_all(prices), np.zeros(prices.size)
+        for some, free in zip(self._windows, self._free, strict=True):
+            touched = np.zeros(len(free.eur), np.bool_)
+            touched[free.job[prices.flat[free.at] > 0.0]] = True
+            found = self._plans(some.of(np.flatnonzero(touched)), prices)
+            kept = ~touched[free.job]
+            value += float(free.eur[~touched].sum() + found.eur.sum())
+            used += np.bincount(free.at[kept], free.core_h[kept], prices.size)
+            used += np.bincount(found.at, found.core_h, prices.size)
+        return value, used.reshape(prices.shape) - self._cores
 
-    return upto(start_h + length_h) - upto(start_h)
+    def _plans(self, some: Windows, prices: Floats) -> _Plans:
+        if not len(some.jobs.cores):
+            return _Plans(eur=np.zeros(0), job=np.zeros(0, np.int64), at=np.zeros(0, np.int64), core_h=np.zeros(0))
+        work = self._work_eur(some, prices)
+        again = np.where(some.jobs.suspendable, np.maximum(work, 0.0) * self._overhead_h, np.inf)
+        costs = Costs(work_eur=work, again_eur=again, leaving_eur=some.jobs.leaving_eur)
+        eur, course = cheapest(some, costs, some.jobs.length_h)
+        cell, site, job = np.nonzero(course.run_h)
+        busy_h = course.run_h[cell, site, job] + course.again[cell, site, job] * self._overhead_h
+        at = site * prices.shape[1] + some.hour[cell, job]
+        return _Plans(eur=eur, job=job, at=at, core_h=busy_h * some.jobs.cores[job])
 
+    def _work_eur(self, some: Windows, prices: Floats) -> Floats:
+        """What an hour of work costs, over (cell, site, job)."""
+        at = (slice(None), some.hour)
+        eur = self._rate[at] * some.jobs.power_kw[:, None] + prices[at] * some.jobs.cores
+        return np.ascontiguousarray(eur.swapaxes(0, 1))
 
-# The linear program, a week at a time -------------------------------------------------------------------------------------
-
-
-def _capacity_prices(facts: _Facts, rate: Floats, cores: Floats, progress: Callable[[float], None]) -> Floats:
-    """λ over (site, hour): the capacity duals of one program for each week of arrivals; where weeks overlap, the larger."""
-    prices = np.zeros_like(rate)
-    last = float(facts.arrival_h.max()) if len(facts.arrival_h) else 0.0
-    block = 0.0
-    while block <= last:
-        which = np.flatnonzero((facts.arrival_h >= block) & (facts.arrival_h < block + _BLOCK_H))
-        if len(which):
-            _solve_week(facts.of(which), rate, cores, prices)
-        block += _BLOCK_H
-        progress(0.1 + 0.8 * min(1.0, block / (last + 1.0)))
-    return prices
-
-
-def _solve_week(jobs: _Facts, rate: Floats, cores: Floats, prices: Floats) -> None:
-    """Classes: home, six hours of arrival, length within a factor of two. Their work is shared out over site × hour."""
-    sites, hours = rate.shape
-    length_class = np.searchsorted(_LENGTHS_H, jobs.length_h)
-    slot = (jobs.arrival_h // _CLASS_H).astype(np.int64)
-    _, which = np.unique(np.stack([jobs.home, slot, length_class]), axis=1, return_inverse=True)
-    which = which.ravel()
-    count = int(which.max()) + 1
-    work = np.bincount(which, jobs.cores * jobs.length_h, count)
-    width = np.bincount(which, jobs.cores, count)
-    energy = np.stack([np.bincount(which, row * jobs.length_h, count) for row in jobs.power_kw]) / work
-    movement = np.bincount(which, jobs.movement_eur, count) / work
-    home = np.zeros(count, np.int64)
-    home[which] = jobs.home
-    opens = np.full(count, hours)
-    np.minimum.at(opens, which, jobs.arrival_h.astype(np.int64))
-    closes = np.zeros(count, np.int64)
-    np.maximum.at(closes, which, np.ceil(jobs.arrival_h + jobs.wait_h + jobs.length_h).astype(np.int64))
-    closes = np.minimum(np.maximum(closes, opens + 1), hours)
-    opens = np.minimum(opens, hours - 1)
-
-    spans = closes - opens
-    of = np.repeat(np.arange(count), spans)
-    at = np.concatenate([np.arange(a, b) for a, b in zip(opens.tolist(), closes.tolist(), strict=True)])
-    cls, hour = np.tile(of, sites), np.tile(at, sites)
-    site = np.repeat(np.arange(sites), len(of))
-    cost = rate[site, hour] * energy[site, cls] + np.where(home[cls] == site, 0.0, movement[cls])
-    base = int(opens.min())
-    wide = int(closes.max()) - base
-    columns = np.arange(len(cls))
-    capacity = csr_matrix((np.ones(len(cls)), (site * wide + hour - base, columns)), shape=(sites * wide, len(cls)))
-    demand = csr_matrix((np.ones(len(cls)), (cls, columns)), shape=(count, len(cls)))
-    result = linprog(
-        cost,
-        A_ub=capacity,
-        b_ub=np.repeat(cores, wide),
-        A_eq=demand,
-        b_eq=work,
-        bounds=np.stack([np.zeros(len(cls)), width[cls]], axis=1),
-        method="highs-ds",
-    )
-    if result.status != 0:
-        return  # no prices for this week: the bound holds without them
-    duals = np.maximum(-result.ineqlin.marginals.reshape(sites, wide), 0.0)
-    span = slice(base, base + wide)
-    prices[:, span] = np.maximum(prices[:, span], duals)
+    def _paid_for_all(self, prices: Floats) -> float:
+        return float((prices * self._cores).sum())

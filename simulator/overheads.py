@@ -1,14 +1,14 @@
-"""The least that a job with pauses costs when it pays for every suspension and every movement, by Lagrangian relaxation of its work.
+"""The least that a job costs when it pays for every suspension and every movement.
 
-One job, the rates known: choose for each hour whether it runs and where. Going on after a pause, or at another site, repeats the work
-that a suspension loses; data moves, and is paid for, each time it leaves a site. The work that must be done is the one constraint
-that couples the hours. With a price μ on it (Geoffrion 1974, §3; Everett, "Generalized Lagrange multiplier method", 1963),
+Every suspension repeats ``overhead_h`` of work, so a plan of K suspensions runs for length + K × overhead in all. For each K the cheapest
+plan of that time is found (``simulator/stretches.py``), with the number of its suspensions relaxed (Geoffrion, "Lagrangean relaxation for
+integer programming", 1974, §3): each costs ν ≥ 0, and K × ν are given back. The least of all K is at most what every plan costs, whatever
+the ν; they are what the overhead costs in the dearest hour that the job needs, so that a plan of another number gains next to nothing.
 
-    min over plans of  cost + μ × (work lost − time run)   +   μ × length
-
-is at most what every plan costs that does the job's work, whatever μ ≥ 0 is. The minimum is found by dynamic programming over hours
-and (where the data lies, running or not). In an hour the cost is linear in the time run, so whole hours are enough. The best of a
-grid of μ, refined twice, is taken: the dual is concave in μ.
+Few plans suspend often, so K or more suspensions are the last case. From such a plan, take away what it repeats for those after the
+K-th, at the ends of its stretches: each minute saves at least the least price of the window. With that as ν the case is the same as
+before. Where the least price is negative, ν is 0, and what is taken away saves nothing or more: work repeated for the money, at a negative
+price, is none that the bound allows for, beyond that of the first K suspensions.
 """
 
 from __future__ import annotations
@@ -17,53 +17,45 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulator.stretches import Costs, least
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from simulator.plans import Windows
+
     Floats = NDArray[np.float64]
-    Ints = NDArray[np.int64]
 
-_GRID = 7
-_ROUNDS = 3
-
-
-def least_paused(
-    costs: list[Floats], room: Floats, length_h: Floats, home: Ints, leaving_eur: Floats, overhead_h: float
-) -> Floats:
-    """A lower bound for each job on its plans, with and without pauses.
-
-    ``costs``: for each site, EUR for an hour of work over (job, hour). ``room``: hours that the job may run in each hour.
-    ``leaving_eur``: EUR when the job's data leaves a site, over (site, job).
-    """
-    stacked = np.stack(costs)  # site, job, hour
-    # μ < 0 would reward work that is lost, and plans that pause for a moment only: not whole hours.
-    low, high = (np.maximum(edge, 0.0) for edge in (stacked.min(axis=(0, 2)), stacked.max(axis=(0, 2))))
-    best = np.full(len(length_h), -np.inf)
-    share = np.linspace(0.0, 1.0, _GRID)
-    for _ in range(_ROUNDS):
-        prices = low + (high - low) * share[:, None]  # μ over (grid, job)
-        dual = _cheapest(stacked, room, prices, home, leaving_eur, overhead_h) + prices * length_h
-        at = dual.argmax(axis=0)
-        jobs = np.arange(len(at))
-        best = np.maximum(best, dual[at, jobs])
-        low, high = prices[np.maximum(at - 1, 0), jobs], prices[np.minimum(at + 1, _GRID - 1), jobs]
-    return best
+_NEVER_EUR = np.inf
+_HOURS_PER_COUNT = 4.0
+_COUNTS = 4
 
 
-def _cheapest(
-    costs: Floats, room: Floats, prices: Floats, home: Ints, leaving_eur: Floats, overhead_h: float
-) -> Floats:
-    """The least of cost + μ × (work lost − time run), over (grid, job)."""
-    sites, jobs, hours = costs.shape
-    again = prices * overhead_h
-    away = np.where(np.arange(sites)[:, None] == home, 0.0, leaving_eur[home, np.arange(jobs)])[:, None, :]
-    running = np.full((sites, *prices.shape), np.inf)
-    paused = running.copy()
-    for hour in range(hours):
-        before = np.minimum(running, paused)
-        moved = (before + leaving_eur[:, None, :]).min(axis=0)
-        enter = np.minimum(np.minimum(paused, moved) + again, away)
-        work = (costs[:, None, :, hour] - prices) * room[:, hour]
-        running = np.minimum(running, enter) + work
-        paused = before
-    return np.minimum(running, paused).min(axis=0)
+def least_with_overheads(windows: Windows, work_eur: Floats, overhead_h: float) -> Floats:
+    """A lower bound for each job on its plans; ``work_eur``: for an hour of its work over (cell, site, job)."""
+    jobs = windows.jobs
+    cheapest = work_eur.min(axis=1)  # over (cell, job)
+    needed = np.minimum(np.ceil(jobs.length_h).astype(np.int64), len(cheapest) - 1)
+    dearest = np.sort(cheapest, axis=0)[needed, np.arange(len(needed))]
+    counts = int(np.clip(jobs.length_h.max() / _HOURS_PER_COUNT, 1, _COUNTS))
+    best = np.full(len(needed), np.inf)
+    for count in range(counts):
+        found = _with_count(windows, work_eur, overhead_h, count, np.maximum(dearest, 0.0) * overhead_h)
+        best = np.minimum(best, found)
+    more = _with_count(windows, work_eur, overhead_h, counts, np.maximum(cheapest.min(axis=0), 0.0) * overhead_h)
+    return np.minimum(best, np.where(jobs.suspendable, more, np.inf))
+
+
+def least_without_pause(windows: Windows, work_eur: Floats) -> Floats:
+    """What the cheapest single runs cost, exactly."""
+    never = np.broadcast_to(_NEVER_EUR, work_eur.shape)
+    costs = Costs(work_eur=work_eur, again_eur=never, leaving_eur=windows.jobs.leaving_eur)
+    return least(windows, costs, windows.jobs.length_h)
+
+
+def _with_count(windows: Windows, work_eur: Floats, overhead_h: float, count: int, each_eur: Floats) -> Floats:
+    jobs = windows.jobs
+    again = np.broadcast_to(np.where(jobs.suspendable, each_eur, _NEVER_EUR), work_eur.shape)
+    costs = Costs(work_eur=work_eur, again_eur=again, leaving_eur=jobs.leaving_eur)
+    found = least(windows, costs, jobs.length_h + count * overhead_h) - count * each_eur
+    return found if count == 0 else np.where(jobs.suspendable, found, np.inf)

@@ -1,41 +1,26 @@
-"""The bound that pays overheads, against every plan of a small case."""
-
-from itertools import product
+"""The bound that pays overheads, against every plan of small cases."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.overheads import least_paused
+from simulator.overheads import least_with_overheads, least_without_pause
+from simulator.plans import Jobs, windows
+from tests.unit.simulator.plan_cases import QUARTERS, cheapest_by_quarters, hourly_plans, make_jobs
 
-HOURS, SITES, HOME = 6, 2, 0
-
-
-def cheapest_plan(costs, leaving, work_h: int, overhead_h: float) -> float:
-    """Tries every plan of whole hours; each interruption loses some work, which is done again."""
-    best = np.inf
-    for plan in product((None, *range(SITES)), repeat=HOURS):
-        hours = [(hour, where) for hour, where in enumerate(plan) if where is not None]
-        if not hours:
-            continue
-        lies_at, eur, starts, last = HOME, 0.0, 0, None
-        for hour, where in hours:
-            if lies_at != where:
-                eur += leaving[lies_at]
-            starts += last is None or last != (hour - 1, where)
-            lies_at, last = where, (hour, where)
-        need = work_h + overhead_h * (starts - 1)
-        if not len(hours) - 1 < need <= len(hours):
-            continue
-        eur += sum(costs[where][hour] for hour, where in hours)
-        # What is not needed is left out where a stretch begins or ends: anywhere else it would be one more interruption.
-        edges = [(hour, where) for hour, where in hours if {(hour - 1, where), (hour + 1, where)} - set(hours)]
-        eur -= (len(hours) - need) * max(costs[where][hour] for hour, where in edges)
-        best = min(best, eur)
-    return best
+HOURS, SITES = 6, 2
 
 
-@settings(max_examples=40, deadline=None)
+def bound(rates, jobs: Jobs, leaving_eur: float, overhead_h: float) -> float:
+    jobs.leaving_eur[:] = leaving_eur
+    (window,) = windows(jobs, 10_000)
+    rates = np.array(rates).reshape(SITES, -1)
+    work = rates[:, np.minimum(window.hour, rates.shape[1] - 1)].swapaxes(0, 1)
+    return float(least_with_overheads(window, work, overhead_h)[0])
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.floats(-20, 100), min_size=HOURS * SITES, max_size=HOURS * SITES),
     st.integers(1, 3),
@@ -43,20 +28,54 @@ def cheapest_plan(costs, leaving, work_h: int, overhead_h: float) -> float:
     st.floats(0, 40),
 )
 def test_no_plan_is_cheaper_than_the_bound(rates, work_h, overhead_h, leaving_eur):
-    costs = np.array(rates).reshape(SITES, HOURS)
-    leaving = np.array([leaving_eur, leaving_eur])
-    bound = least_paused(
-        [row[None, :] for row in costs],
-        np.ones((1, HOURS)),
-        np.array([float(work_h)]),
-        np.array([HOME]),
-        leaving[:, None],
-        overhead_h,
-    )[0]
-    assert bound <= cheapest_plan(costs, leaving, work_h, overhead_h) + 1e-9
+    found = bound(rates, make_jobs((0.0, work_h, HOURS - work_h)), leaving_eur, overhead_h)
+    plans = hourly_plans(
+        np.array(rates).reshape(SITES, HOURS),
+        arrival=0,
+        length_h=work_h,
+        wait_h=HOURS - work_h,
+        leaving=[leaving_eur] * SITES,
+        overhead_h=overhead_h,
+    )
+    assert found <= min(eur for _, eur in plans) + 1e-9
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(0, 100), min_size=4 * SITES, max_size=4 * SITES),
+    st.integers(0, 5),
+    st.integers(1, 8),
+    st.integers(0, 6),
+    st.sampled_from((0.0, 3.0, 40.0)),
+)
+def test_it_is_at_most_the_cheapest_plan_and_little_less(rates, begin, length, wait, leaving_eur):
+    wait = min(wait, 4 * QUARTERS - begin - length)
+    jobs = make_jobs((begin / QUARTERS, length / QUARTERS, wait / QUARTERS))
+    found = bound(rates, jobs, leaving_eur, 1 / QUARTERS)
+    rates = np.array(rates).reshape(SITES, 4)
+    plans = [
+        cheapest_by_quarters(
+            rates, begin=begin, end=begin + length + wait, time=length + count, leaving=[leaving_eur] * SITES, again=0.0
+        ).get(count, np.inf)
+        for count in range(wait + 1)
+    ]
+    assert found <= min(plans) + 1e-9
+    assert found >= min(plans) - rates.max() / QUARTERS * 2
+
+
+def test_of_one_suspension_it_is_exact():
+    rates = [[1.0, 9.0, 1.0, 9.0], [9.0] * 4]
+    assert bound(rates, make_jobs((0.0, 1.5, 2.5)), 100.0, 0.25) == pytest.approx(1.75)
+
+
+def test_what_may_not_be_suspended_runs_once():
+    rates = [[1.0, 9.0, 1.0, 9.0], [9.0] * 4]
+    assert bound(rates, make_jobs((0.0, 2.0, 2.0), suspendable=False), 0.0, 0.0) == pytest.approx(10.0)
+    (window,) = windows(make_jobs((0.0, 2.0, 2.0)), 10_000)
+    work = np.array(rates)[:, np.minimum(window.hour, 3)].swapaxes(0, 1)
+    assert least_without_pause(window, work)[0] == pytest.approx(10.0)
 
 
 def test_it_pays_for_every_change_of_site():
-    costs = [np.array([[1.0, 100.0, 1.0]]), np.array([[100.0, 1.0, 100.0]])]
-    bound = least_paused(costs, np.ones((1, 3)), np.array([3.0]), np.array([0]), np.array([[10.0], [10.0]]), 0.0)[0]
-    assert bound > 3.0 + 10.0
+    rates = [[1.0, 100.0, 1.0], [100.0, 1.0, 100.0]]
+    assert bound(rates, make_jobs((0.0, 3.0, 0.0)), 10.0, 0.0) == pytest.approx(3.0 + 20.0)
