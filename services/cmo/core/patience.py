@@ -2,7 +2,9 @@
 
 The simple algorithm: buy or rent (Karlin et al., "Competitive snoopy caching", Algorithmica 1988, §2). Nobody knows when a place in a
 queue will be free. Who waits until the wait has cost what another site would cost more, and goes there then, pays at most twice the
-least. At the latest it counts as stuck, whatever waiting weighs.
+least. After the stuck time it goes whatever waiting weighs, if that costs little beside the run itself: in a full hour a job is late because
+others end late, and what is free next is mostly free at its own site, while another is far from its data. Nobody knows that it ever
+will be (the site's quotas or nodes may forbid it), so after twice that time it goes whatever it costs.
 
 Times are counted from the start that was planned, so that a recovered core looks when the one before it would have.
 """
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from services.cmo.model import Policy
     from solyx.events import JobSpec
 
+_DEAR_SHARE = 0.25  # of what its run costs: so much more another site may cost for each stuck time that it has waited
+_AT_LAST = 2.0  # stuck times after which it goes whatever that costs
 _AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at again after this share of the stuck time
 
 
@@ -47,18 +51,20 @@ class Patience:
 
     def is_over(self, job: Job, spec: JobSpec, more_eur: float, now_s: float) -> bool:
         """Whether it should go where it could start now for ``more_eur``."""
-        if job.start_at is None or self.is_stuck(job, now_s):
+        if job.start_at is None:
             return True
         waited_s = now_s - job.start_at.timestamp()
         if waited_s < self._first_look_s(job):
             return False
-        policy = self._policy
+        policy, waited = self._policy, waited_s / self.stuck_s
         waited_eur = policy.delay_of(spec) * waited_s / SLOT_S
         cost_eur = 0.0 if job.cost is None else abs(job.cost.total_eur)
+        if waited >= _AT_LAST or (waited >= 1.0 and more_eur <= _DEAR_SHARE * cost_eur * waited):
+            return True
         return waited_eur - max(more_eur, 0.0) > max(policy.worth_eur, policy.worth_share * cost_eur)
 
     def is_stuck(self, job: Job, now_s: float) -> bool:
-        """It has waited as long as anybody may."""
+        """It has waited as long as anybody should."""
         return job.start_at is None or now_s - job.start_at.timestamp() >= self.stuck_s
 
     def _first_look_s(self, job: Job) -> float:

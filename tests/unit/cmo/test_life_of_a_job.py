@@ -258,6 +258,20 @@ def test_a_queue_is_left_once_waiting_has_cost_what_another_site_costs_more(dela
     assert first_withdrawal(cmo, 3) == leaves_min
 
 
+@pytest.mark.parametrize(
+    ("b_price", "leaves_min"),
+    [
+        (60.0, 120),  # a fifth of its run more
+        (63.5, 150),  # 0.27: a quarter and a quarter of that are 0.31
+        (70.0, 210),  # 0.4
+        (200.0, 240),  # four times as much
+    ],
+)
+def test_who_is_stuck_waits_longer_for_a_place_at_its_site_the_dearer_another_is(b_price, leaves_min):
+    cmo, _ = queued(b_price, c_price=900.0, delay_eur_per_job_h=0.0)
+    assert first_withdrawal(cmo, 5) == leaves_min
+
+
 def test_a_queue_is_left_for_the_cheapest_site_with_room():
     other = submitted("other", cores=8, max_delay=0)
     for prices_of_b_and_c, goes_to in (((60.0, 70.0), "b"), ((70.0, 60.0), "c")):
