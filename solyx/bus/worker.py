@@ -134,7 +134,7 @@ class ShardWorker:
             ownership=self._ownership,
         )
         try:
-            life = self._life = _Life(role, self._shard, shard_log, self._clock, self._settings)
+            life = self._life = _Life(role, self._shard, self._clock, self._settings)
             if self._follow(life, shard_log):
                 self._lead(life, shard_log)
         finally:
@@ -195,7 +195,7 @@ class ShardWorker:
 class _Life:
     """A core between its recovery and its end, and what must be known to commit its decisions."""
 
-    def __init__(self, role: Role, shard: int, shard_log: ShardLog, clock: Clock, settings: Settings) -> None:
+    def __init__(self, role: Role, shard: int, clock: Clock, settings: Settings) -> None:
         self.core: Core = role.make_core(shard)
         self.folded = 0
         self._role, self._clock, self._settings = role, clock, settings
@@ -210,7 +210,6 @@ class _Life:
         self._committed_at = 0.0
         self.committing_since: float | None = None
         self._records = {t.name: RECORDS.labels(role.service, t.name) for t in (*role.inputs, *role.outputs)}
-        del shard_log
 
     def fold(self, batch: Sequence[Received]) -> list[tuple[Received, str]]:
         """Merge records into the core; returns the unreadable ones with their error, and keeps them until ``begin``."""

@@ -5,11 +5,15 @@ import math
 from services.drm.core.capacity import Capacity
 from services.drm.core.consolidation import choose_moves
 from services.drm.core.models import settle
-from services.drm.core.queue import turn_of
 from services.drm.core.reservation import reserve
 from services.drm.core.victims import choose_victims
 from services.drm.core.waits import QuotaWaits
 from solyx.events import AllocationReason, DeferralReason
+
+
+def turn_of(accounts, waiting):
+    """When it is this job's turn, as things are; the lowest is first."""
+    return waiting.lane.borrows(accounts), waiting.order[0], accounts.share(waiting.account), *waiting.order[1:]
 
 
 class SimpleAdmission:

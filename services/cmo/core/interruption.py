@@ -131,12 +131,6 @@ class Plans:
             ahead_eur -= tardy
             np.minimum(ahead_eur, run, out=ahead_eur)
 
-    def cost(self, site: int, start: int) -> float:
-        """EUR of the best plan with this site and start; infinite if there is none."""
-        if start <= NOW:
-            return float(self.now_eur[site])
-        return float(self.later_eur[site, start]) if start < self._starts else float("inf")
-
     def stretches(self, site: int, start: int, work_s: float | None = None) -> tuple[tuple[int, Stretch], ...]:
         """Where and when the best plan with this site and start runs, until ``work_s`` is done; None: the work that is expected."""
         turn_s = (self._task.now_s // SLOT_S + 1.0) * SLOT_S

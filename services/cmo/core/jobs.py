@@ -1,7 +1,7 @@
 """One job as the CMO knows it: a merge of everything that was said about it, by revision.
 
 Merging commutes: whichever of a job's events comes first, the record ends up the same. What to do next is read off the record
-(`core.py`), never off the event that came last.
+(`orchestrator.py`), never off the event that came last.
 """
 
 from __future__ import annotations
@@ -151,14 +151,6 @@ class Job:
     def stays(self) -> bool:
         """It is live, and nobody asked to take it back or to end it."""
         return self.live and self.withdrawn < self.revision and not self.cancel_requested
-
-    def done_s(self, now_s: float, restart_s: float) -> float:
-        """The work that is done by now; of a run under way, less what its restart cost."""
-        report = self.report
-        if not self.started or report is None:
-            return self.kept_s
-        ran_s = now_s - (report.started_at or report.at).timestamp()
-        return self.progress_s + max(0.0, ran_s - (restart_s if self.progress_s else 0.0))
 
     @property
     def failed_by_itself(self) -> bool:

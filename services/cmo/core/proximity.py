@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from services.cmo.core.limits import done_s
 from services.cmo.model import Choice, Refuse, Wait
 from solyx.events import DeferralCause, FinishReason, LatencyBoundReported, LatencyReason
 
@@ -133,7 +134,7 @@ class Proximity:
             job,
             msgspec.structs.replace(spec, max_latency=nearer),
             now,
-            done_s=job.done_s(now.timestamp(), self._policy.restart_s),
+            done_s=done_s(job, spec, now.timestamp(), self._policy.restart_s),
         )
         return verdict if isinstance(verdict, Choice) and not verdict.queued else None
 

@@ -19,7 +19,7 @@ from services.cmo.core.expected import then_of
 from services.cmo.core.limits import done_s, is_protected, slack_s
 from services.cmo.core.shedding import Load, Shed, Step, shed
 from services.cmo.model import Choice
-from solyx.energy import cores_of, gpus_of
+from solyx.energy import dynamic_power_w
 from solyx.events import DemandResponseReported
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ class Relief:
 
     def _power_w(self, here: list[Job], site: Site) -> float:
         """What runs takes now, and the idle floor."""
-        running = (_dynamic_w(job.spec, site) for job in here if job.spec is not None and job.live and job.started)
+        running = (
+            dynamic_power_w(job.spec, site.power) for job in here if job.spec is not None and job.live and job.started
+        )
         return site.idle_w + sum(running)
 
     def _load(self, answer: Answer, job: Job, site: Site, now: datetime) -> Load | None:
@@ -180,7 +182,7 @@ class Relief:
         ran_s = max(0.0, now_s - job.run_began_at.timestamp()) if job.run_began_at is not None else 0.0
         return Load(
             job_id=job.job_id,
-            power_w=_dynamic_w(spec, site),
+            power_w=dynamic_power_w(spec, site.power),
             priority=spec.priority,
             running=job.started,
             suspendable=spec.suspendable,
@@ -200,7 +202,7 @@ class Relief:
         name = {Step.DELAY: "delayed", Step.STOP: "stopped"}.get(step, "migrated" if moves else "suspended")
         answer.did.setdefault(job.job_id, name)
         if not moves:
-            answer.made_room_w[job.job_id] = _dynamic_w(spec, site)
+            answer.made_room_w[job.job_id] = dynamic_power_w(spec, site.power)
         if spec.deadline is not None and is_protected(spec):
             answer.deadlines_s[job.job_id] = spec.deadline.timestamp()
         take_back(job, spec, instead)
@@ -279,7 +281,7 @@ class Relief:
         start_s, lead_s = choice.start_at.timestamp(), answer.lead_s
         if not (choice.queued or start_s <= now_s + lead_s) or not answer.start_s - lead_s <= start_s < answer.end_s:
             return choice
-        more_w, cap_w = _dynamic_w(spec, site), answer.event.power_cap_w
+        more_w, cap_w = dynamic_power_w(spec, site.power), answer.event.power_cap_w
         fits = answer.planned_w + more_w <= cap_w
         if not choice.queued and fits:
             answer.planned_w += more_w
@@ -322,7 +324,3 @@ def _is_news(answer: Answer, now_s: float) -> bool:
     if before[0] != now[0] and before[0] != "short":
         return True
     return before != now and (now[0] not in ("short", "active") or now_s >= answer.told_s + DETAIL_EVERY_S)
-
-
-def _dynamic_w(spec: JobSpec, site: Site) -> float:
-    return site.power.dynamic_w(cores=cores_of(spec), gpus=gpus_of(spec))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from services.cmo.core.interruption import NOW
 from services.cmo.core.ledger import SLOT_S
+from services.cmo.core.limits import done_s
 from services.cmo.core.news import News
 from services.cmo.model import Choice
 from solyx.events import PlacementReason, WithdrawalReason
@@ -145,12 +146,12 @@ class Replanner:
             return None
         if now_s - (report.started_at or report.at).timestamp() < self._policy.restart_s:
             return None
-        done_s = job.done_s(now_s, self._policy.restart_s)
+        kept_s = done_s(job, spec, now_s, self._policy.restart_s)
         self._ledger.release(job.job_id)
-        courses = self._placer.courses(job, spec, now, done_s=done_s, running=site.index)
+        courses = self._placer.courses(job, spec, now, done_s=kept_s, running=site.index)
         keep = None if courses is None else courses.at(site.index, NOW)
         if courses is None or keep is None:
-            self._use.commit(job, spec, site, ((now_s, self._placer.left_s(job, spec, done_s)),), now_s)
+            self._use.commit(job, spec, site, ((now_s, self._placer.left_s(job, spec, kept_s)),), now_s)
             return None
         courses.forbid(site.index, NOW)
         choice = courses.best() if self._pays(courses.least()[2], keep.total_eur) else None

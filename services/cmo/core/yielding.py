@@ -24,7 +24,7 @@ import numpy as np
 
 from services.cmo.core.kinds import Kinds
 from services.cmo.core.ledger import SLOT_S, Room
-from services.cmo.core.limits import limit_of
+from services.cmo.core.limits import done_s, limit_of
 from services.cmo.core.sites import Shape
 from solyx.events import DeviceGroup
 
@@ -151,14 +151,13 @@ class Yields:
         return self._priced(job, spec, commitment, planned=planned)
 
     def _priced(self, job: Job, spec: JobSpec, commitment: Commitment, *, planned: bool) -> Yield:
-        site, done_s, redo_s, grace_s = commitment.site, job.kept_s, 0.0, 0.0
+        site, redo_s, grace_s = commitment.site, 0.0, 0.0
+        kept_s = done_s(job, spec, self._now_s, self._policy.restart_s)
         if job.run_began_at is not None:
             ran_s = max(0.0, self._now_s - job.run_began_at.timestamp())
             grace_s = spec.grace_period_s
             redo_s = self._policy.restart_s if spec.suspendable else ran_s
-            lost_s = self._policy.restart_s if job.progress_s else 0.0
-            done_s = job.progress_s + max(0.0, ran_s - lost_s) if spec.suspendable else 0.0
-        left_s = self._placer.left_s(job, spec, done_s)
+        left_s = self._placer.left_s(job, spec, kept_s)
         kind = self._kinds.of(spec, job.ran_at)
         may_move, movement_eur = self._goes_on_elsewhere(kind, site, left_s)
         delay = self._policy.delay_of(spec)
@@ -168,11 +167,11 @@ class Yields:
             spec=spec,
             commitment=commitment,
             planned=planned,
-            done_s=done_s,
+            done_s=kept_s,
             eur=_LEAST_EUR + energy_eur + movement_eur + delay * (redo_s + grace_s) / SLOT_S,
             waits=not may_move,
             delay_eur_per_h=delay,
-            latest_s=limit_of(job, spec, left_s, done_s).latest_s - grace_s,
+            latest_s=limit_of(job, spec, left_s, kept_s).latest_s - grace_s,
         )
 
     def _rate(self, spec: JobSpec, site: Site) -> float:

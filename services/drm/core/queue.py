@@ -323,12 +323,6 @@ class _Line:
         self.turn: Turn | None = None  # under which it stands in line
 
 
-def turn_of(accounts: Accounts, waiting: Waiting) -> Turn:
-    """When it is this job's turn, as things are; the lowest is first."""
-    assert waiting.lane is not None
-    return _turn(accounts, waiting, borrows=waiting.lane.borrows(accounts))
-
-
 def _turn(accounts: Accounts, waiting: Waiting, *, borrows: bool) -> Turn:
     priority, submitted_s, job_id, serial = waiting.order
     return borrows, priority, accounts.share(waiting.account), submitted_s, job_id, serial
