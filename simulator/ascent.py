@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _AIM = 0.003  # how far above the best so far, as a share of it
-_NARROWING, _PATIENCE = 0.6, 3
+_NARROWING, _PATIENCE = 0.6, 2
 _MEMORY = 0.7
 
 

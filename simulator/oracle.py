@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 _ENTRIES = 250_000  # job × cell × hour of work: what is worked on at a time stays below 100 MB
-_ROUNDS = 40
+_ROUNDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
+_ALIKE = 4  # windows of a batch differ by less than so many cells: few large batches are faster than many small ones
 _UNBOUNDED_WAIT_S = 168 * HOUR_S  # where an owner sets no limit; further ahead nothing is known anyway
 
 
@@ -63,15 +64,21 @@ class Jobs:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Windows:
-    """Some jobs with the cells in which they may run; the first cell begins with the arrival, the last one ends with the latest end."""
+    """Some jobs with the cells in which they may run; the first cell begins with the arrival, the last one ends with the latest end.
+
+    Where a job has fewer cells than the batch, as many as it is ``short`` of follow on its first one, and are no time at all.
+    """
 
     jobs: Jobs
+    short: Ints
     hour: Ints  # over (cell, job), from the world's first
     room_h: Floats  # over (cell, job)
 
     def of(self, which: Ints) -> Windows:
         """Some of them."""
-        return Windows(jobs=self.jobs.of(which), hour=self.hour[:, which], room_h=self.room_h[:, which])
+        return Windows(
+            jobs=self.jobs.of(which), short=self.short[which], hour=self.hour[:, which], room_h=self.room_h[:, which]
+        )
 
 
 def columns(workload: Workload, world: World) -> Jobs:
@@ -98,17 +105,21 @@ def windows(jobs: Jobs, entries: int) -> Iterator[Windows]:
     first = np.floor(jobs.arrival_h).astype(np.int64)
     # Two cells at least: a window within one hour gets a second one without room.
     cells = np.maximum(np.ceil(jobs.end_h).astype(np.int64) - first, 2)
-    order = np.lexsort((jobs.length_h, cells))
+    wide = -(-cells // _ALIKE) * _ALIKE
+    order = np.lexsort((jobs.length_h, wide))
     begin = 0
     while begin < len(order):
-        alike = int(np.searchsorted(cells[order], cells[order[begin]], side="right"))
+        width = int(wide[order[begin]])
+        alike = int(np.searchsorted(wide[order], width, side="right"))
         longest = int(jobs.length_h[order[alike - 1]]) + 2
-        size = max(1, entries // (longest * int(cells[order[begin]])))
-        yield _window(jobs.of(order[begin : min(begin + size, alike)]), int(cells[order[begin]]))
-        begin = min(begin + size, alike)
+        end = min(begin + max(1, entries // (longest * width)), alike)
+        yield _window(jobs.of(order[begin:end]), width - cells[order[begin:end]], width)
+        begin = end
 
 
-def _window(jobs: Jobs, cells: int) -> Windows:
-    hour = np.floor(jobs.arrival_h).astype(np.int64) + np.arange(cells)[:, None]
+def _window(jobs: Jobs, short: Ints, width: int) -> Windows:
+    cell = np.arange(width)[:, None]
+    hour = np.floor(jobs.arrival_h).astype(np.int64) + np.maximum(cell - short, 0)
     opens, closes = np.maximum(hour, jobs.arrival_h), np.minimum(hour + 1, jobs.end_h)
-    return Windows(jobs=jobs, hour=hour, room_h=np.maximum(closes - opens, 0.0))
+    room = np.where((cell > 0) & (cell <= short), 0.0, np.maximum(closes - opens, 0.0))
+    return Windows(jobs=jobs, short=short, hour=hour, room_h=room)

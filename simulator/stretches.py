@@ -81,7 +81,8 @@ class _Search:
     """Plans that run (``last``), or do not run, the whole last cell. States are over (piece run?, site, first run?, hours, job)."""
 
     def __init__(self, windows: Windows, costs: Costs, time_h: Floats, *, last: bool, remember: bool = False) -> None:
-        self.room_h, self.costs, self.last = windows.room_h, costs, last
+        self.room_h, self.costs, self.last, self._short = windows.room_h, costs, last, windows.short
+        self._most_short = int(windows.short.max())
         sites, jobs = costs.leaving_eur.shape
         self._at = np.arange(jobs)
         home = windows.jobs.home
@@ -130,6 +131,9 @@ class _Search:
         np.minimum(run[1], enter[0] + piece, out=run[1])
         pause = np.minimum(running, paused)
         np.minimum(pause[1], running[0] + piece, out=pause[1])
+        if cell <= self._most_short:
+            absent = cell <= self._short
+            return np.where(absent, running, run), np.where(absent, paused, pause)
         return run, pause
 
     def _end(self, running: Floats, paused: Floats) -> Floats:
@@ -158,29 +162,43 @@ class _Search:
     def _back(self, cell: int, at: _At, course: Course) -> _At:
         """What was done in the cell and where the job was before it: the choice that gave the state its value, worked out again."""
         end, row = cell == len(self.room_h) - 1, np.arange(len(at.job))
+        absent = cell <= self._short[at.job]
         room_h, piece_h = self.room_h[cell, at.job], self.piece_h[at.first, at.job]
         run_h = np.stack([room_h, piece_h, np.zeros_like(piece_h)])
         part = np.stack([at.part, np.zeros_like(at.part), at.part])
         full = np.stack([at.full - (not end), at.full, at.full])
         eur = self._origins(cell, at, part, full)
         eur += (self.costs.work_eur[cell, at.site, at.job] * run_h)[:, None]
-        origin = np.arange(eur.shape[1])[:, None]
-        partly = (at.part == 1) & np.where(at.runs, origin >= _FRESH, origin == _RUNNING)
-        if end:
-            fits = ~at.runs & (piece_h <= room_h + _ROUNDING_H)
-            partly = (at.part == 1) & fits & (origin != _PAUSED)
-        allowed = np.stack([at.runs & (origin != _PAUSED), partly, ~at.runs & (origin < _FRESH)])
+        allowed = self._allowed(
+            at, np.arange(eur.shape[1])[:, None], (piece_h <= room_h + _ROUNDING_H) if end else None
+        )
         choice = np.where(allowed, eur, np.inf).reshape(3 * eur.shape[1], len(row)).argmin(axis=0)
         what, whence = choice // eur.shape[1], choice % eur.shape[1]
-        course.run_h[cell, at.site, at.job] = np.where(at.begun, run_h[what, row], 0.0)
-        course.again[cell, at.site, at.job] = at.begun & (whence >= _AGAIN)
+        course.run_h[cell, at.site, at.job] = np.where(at.begun & ~absent, run_h[what, row], 0.0)
+        course.again[cell, at.site, at.job] = at.begun & ~absent & (whence >= _AGAIN)
         part, full = part[what, row], full[what, row]
         moved = whence > _AGAIN
         site = np.where(moved, whence - _AGAIN - 1, at.site)
         running, paused = (table[part, site, at.first, np.maximum(full, 0), at.job] for table in self.before[cell - 1])
         runs = (whence == _RUNNING) | moved & (running <= paused)
         begun = at.begun & (whence != _FRESH)
-        return _At(job=at.job, first=at.first, part=part, site=site, full=full, runs=runs, begun=begun)
+        return _At(
+            job=at.job,
+            first=at.first,
+            part=np.where(absent, at.part, part),
+            site=np.where(absent, at.site, site),
+            full=np.where(absent, at.full, full),
+            runs=runs,  # what follows on the first cell ran in it
+            begun=np.where(absent, at.begun, begun),
+        )
+
+    @staticmethod
+    def _allowed(at: _At, origin: Ints, fits: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """Which ways lead to where the job is, over (whole, piece or nothing; origin; job). ``fits``: the piece, in the last cell."""
+        begins = np.where(at.runs, origin >= _FRESH, origin == _RUNNING)
+        if fits is not None:
+            begins = ~at.runs & fits & (origin != _PAUSED)
+        return np.stack([at.runs & (origin != _PAUSED), (at.part == 1) & begins, ~at.runs & (origin < _FRESH)])
 
     def _origins(self, cell: int, at: _At, part: Ints, full: Ints) -> Floats:
         """What had been paid before the cell, over (what is done in it, origin, job)."""
