@@ -4,7 +4,8 @@ The simple algorithm: buy or rent (Karlin et al., "Competitive snoopy caching", 
 queue will be free. Who waits until the wait has cost what another site would cost more, and goes there then, pays at most twice the
 least. After the stuck time it goes whatever waiting weighs, if that costs little beside the run itself: in a full hour a job is late because
 others end late, and what is free next is mostly free at its own site, while another is far from its data. Nobody knows that it ever
-will be (the site's quotas or nodes may forbid it), so after twice that time it goes whatever it costs.
+will be (the site's quotas or nodes may forbid it), so after twice that time it goes whatever it costs, and before
+it if it would else miss its deadline or maximum delay.
 
 Times are counted from the start that was planned, so that a recovered core looks when the one before it would have.
 """
@@ -15,6 +16,7 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from services.cmo.core.ledger import SLOT_S
+from services.cmo.core.limits import limit_of
 
 if TYPE_CHECKING:
     from services.cmo.core.jobs import Job
@@ -61,6 +63,8 @@ class Patience:
         cost_eur = 0.0 if job.cost is None else abs(job.cost.total_eur)
         if waited >= _AT_LAST or (waited >= 1.0 and more_eur <= _DEAR_SHARE * cost_eur * waited):
             return True
+        if waited >= 1.0 and now_s <= limit_of(job, spec, 0.0).latest_s < self.next_look_s(job, now_s):
+            return True  # it is not to be late for what another place costs
         return waited_eur - max(more_eur, 0.0) > max(policy.worth_eur, policy.worth_share * cost_eur)
 
     def is_stuck(self, job: Job, now_s: float) -> bool:

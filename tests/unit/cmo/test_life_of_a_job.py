@@ -272,6 +272,22 @@ def test_who_is_stuck_waits_longer_for_a_place_at_its_site_the_dearer_another_is
     assert first_withdrawal(cmo, 5) == leaves_min
 
 
+@pytest.mark.parametrize(
+    ("limit_h", "leaves_min"),
+    [
+        (1.9, 240),  # missed before it was stuck
+        (2.4, 120),  # missed at the next look, half an hour later
+        (2.6, 150),
+        (5.0, 240),
+    ],
+)
+def test_who_is_stuck_goes_before_its_limit_is_missed_however_dear_another_site_is(limit_h, leaves_min):
+    events = [*flat("a"), *flat("b", price=200.0)]
+    cmo = core(*events, submitted(cores=5, max_delay=limit_h), stuck_s=7200.0, delay_eur_per_job_h=1e-6)
+    assert only(placements(cmo.decide(T0))).start_at == T0
+    assert first_withdrawal(cmo, 5) == leaves_min
+
+
 def test_a_queue_is_left_for_the_cheapest_site_with_room():
     other = submitted("other", cores=8, max_delay=0)
     for prices_of_b_and_c, goes_to in (((60.0, 70.0), "b"), ((70.0, 60.0), "c")):
