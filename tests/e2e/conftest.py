@@ -92,8 +92,9 @@ class CommandLine:
         }
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        # Who runs these tests in the background of a shell ignores interrupts, and so would the command.
         return subprocess.Popen(
-            [sys.executable, "-m", "solyx.cli", *arguments],
+            ["env", "--default-signal=INT", sys.executable, "-m", "solyx.cli", *arguments],
             env=self.environment,
             cwd=ROOT,
             text=True,
