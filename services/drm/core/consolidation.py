@@ -60,7 +60,7 @@ def choose_moves(pool: Pool, head: Waiting, otherwise_s: float, now_s: float) ->
         pool.look_again(otherwise_s)  # then nobody knows when, and more is worth it
     limit = WORTH / RESTART_S * wait_s * pool.accounts.dominant([*head.amounts])
     moved = _Search(pool, room, head.demand, now_s).find(limit)
-    return moved if _all_fit(when_ended(pool, now_s), head.demand, moved) else ()
+    return moved if moved and _all_fit(when_ended(pool, now_s), head.demand, moved) else ()
 
 
 def _is_enough(room: Capacity, demand: Demand) -> bool:
