@@ -1,6 +1,6 @@
 """First prices on the sites' cores: the duals of a linear program over classes of jobs, a week of arrivals at a time (HiGHS).
 
-Classes: home, six hours of arrival, length within a factor of two. Their work is shared out over site × hour. How coarse they are
+Classes: home and the sites that may take them, six hours of arrival, length within a factor of two. Their work is shared out over site × hour. How coarse they are
 decides how good the prices are.
 """
 
@@ -43,15 +43,15 @@ def _solve_week(jobs: Jobs, rate: Floats, cores: Floats, prices: Floats) -> None
     sites, hours = rate.shape
     length_class = np.searchsorted(_LENGTHS_H, jobs.length_h)
     slot = (jobs.arrival_h // _CLASS_H).astype(np.int64)
-    _, which = np.unique(np.stack([jobs.home, slot, length_class]), axis=1, return_inverse=True)
+    _, which = np.unique(np.stack([jobs.home, *jobs.closed, slot, length_class]), axis=1, return_inverse=True)
     which = which.ravel()
     count = int(which.max()) + 1
     work = np.bincount(which, jobs.cores * jobs.length_h, count)
     width = np.bincount(which, jobs.cores, count)
     energy = np.stack([np.bincount(which, row * jobs.length_h, count) for row in jobs.power_kw]) / work
     movement = np.bincount(which, jobs.movement_eur, count) / work
-    home = np.zeros(count, np.int64)
-    home[which] = jobs.home
+    home, closed = np.zeros(count, np.int64), np.zeros((sites, count), np.bool_)
+    home[which], closed[:, which] = jobs.home, jobs.closed
     opens = np.full(count, hours)
     np.minimum.at(opens, which, jobs.arrival_h.astype(np.int64))
     closes = np.zeros(count, np.int64)
@@ -64,6 +64,8 @@ def _solve_week(jobs: Jobs, rate: Floats, cores: Floats, prices: Floats) -> None
     at = np.concatenate([np.arange(a, b) for a, b in zip(opens.tolist(), closes.tolist(), strict=True)])
     cls, hour = np.tile(of, sites), np.tile(at, sites)
     site = np.repeat(np.arange(sites), len(of))
+    open_to = ~closed[site, cls]
+    cls, hour, site = cls[open_to], hour[open_to], site[open_to]
     cost = rate[site, hour] * energy[site, cls] + np.where(home[cls] == site, 0.0, movement[cls])
     base = int(opens.min())
     wide = int(closes.max()) - base

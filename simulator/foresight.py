@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _UNBOUNDED_WAIT_H = 168.0
-_NEVER_H = 1e6  # of work that a pause loses, so that there is none
 _REPORT_EVERY = 1000
 _ROUNDING = 1e-6
 
@@ -104,16 +103,20 @@ class _Planner:
             now_s=job.arrival_s,
             slack_h=min(max(0.0, wait_s) / HOUR_S, _UNBOUNDED_WAIT_H),
             delay_eur_per_h=0.0,
-            restart_h=self._overhead_s / HOUR_S if job.spec.suspendable else _NEVER_H,
+            restart_h=self._overhead_s / HOUR_S,
             begun=False,
+            pauses=job.spec.suspendable,
         )
         leaving = job.data_gib * world.egress_eur_per_gib
         first = int(job.arrival_s // HOUR_S) - world.first_hour
         hours = np.minimum(np.arange(first, first + task.ahead.hours + task.starts), self.rates.shape[1] - 1)
-        room = (
-            np.full((len(world.sites), len(hours)), True) if free is None else free[:, hours] >= job.cores - _ROUNDING
-        )
-        plans = Plans(task, self.rates[:, hours] * self._power_kw[:, job.index, None], room, leaving)
+        room = np.full((len(world.sites), len(hours)), True)
+        if free is not None:
+            room = free[:, hours] >= job.cores - _ROUNDING
+        rates = np.full(room.shape, np.inf)
+        sites = list(job.sites)
+        rates[sites] = self.rates[sites][:, hours] * self._power_kw[sites, job.index, None]
+        plans = Plans(task, rates, room, leaving)
         eur = np.concatenate((plans.now_eur[:, None], plans.later_eur), axis=1)
         eur += np.where(np.arange(len(world.sites)) == job.home, 0.0, leaving[job.home])[:, None]
         site, column = np.unravel_index(int(eur.argmin()), eur.shape)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _ENTRIES = 250_000  # job × cell × hour of work: what is worked on at a time stays below 100 MB
 _ROUNDS = 30
+_CLOSED_EUR = 1e9  # for an hour of work where a job may not run: finite, since no time at all of it has to cost nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +170,7 @@ class _Dual:
         """What an hour of work costs, over (cell, site, job)."""
         at = (slice(None), some.hour)
         eur = self._rate[at] * some.jobs.power_kw[:, None] + prices[at] * some.jobs.cores
+        eur += np.where(some.jobs.closed, _CLOSED_EUR, 0.0)[:, None]
         return np.ascontiguousarray(eur.swapaxes(0, 1))
 
     def _paid_for_all(self, prices: Floats) -> float:

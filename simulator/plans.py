@@ -40,6 +40,7 @@ class Jobs:
     movement_eur: Floats  # when its data leaves home
     leaving_eur: Floats  # when its data leaves a site, over (site, job)
     home: Ints
+    closed: NDArray[np.bool_]  # whether a site may not take it, over (site, job)
     suspendable: NDArray[np.bool_]
 
     @property
@@ -58,6 +59,7 @@ class Jobs:
             movement_eur=self.movement_eur[which],
             leaving_eur=self.leaving_eur[:, which],
             home=self.home[which],
+            closed=self.closed[:, which],
             suspendable=self.suspendable[which],
         )
 
@@ -96,8 +98,16 @@ def columns(workload: Workload, world: World) -> Jobs:
         movement_eur=data_gib * world.egress_eur_per_gib[workload.home],
         leaving_eur=world.egress_eur_per_gib[:, None] * data_gib,
         home=workload.home,
+        closed=_closed(workload, len(world.sites)),
         suspendable=np.array([job.spec.suspendable for job in jobs], dtype=np.bool_),
     )
+
+
+def _closed(workload: Workload, sites: int) -> NDArray[np.bool_]:
+    closed = np.full((sites, len(workload.jobs)), True)
+    for job in workload.jobs:
+        closed[job.sites, job.index] = False
+    return closed
 
 
 def windows(jobs: Jobs, entries: int) -> Iterator[Windows]:

@@ -73,10 +73,10 @@ class _Known:
 
 
 class AtHome(_Known):
-    """At once in the home site: what happens where nobody decides."""
+    """At once in the home site (``Job.base``): what happens where nobody decides."""
 
     def plan(self, job: Job, now_s: float) -> Run:
-        return at_once(job.home, now_s)
+        return at_once(job.base, now_s)
 
 
 class CheapestNow(_Known):
@@ -86,8 +86,8 @@ class CheapestNow(_Known):
         power_kw = self.world.power_kw(np.array([job.cores]), np.array([job.gpus]))[:, 0]
         rate = np.array([self.outlook.prefix(site, now_s, 2)[1] for site in range(len(power_kw))])
         cost = power_kw * rate * (job.spec.duration_estimate_s / HOUR_S) / 1000.0
-        movement = job.data_gib * self.world.egress_eur_per_gib[job.home]
-        return at_once(int((cost + movement * (np.arange(len(cost)) != job.home)).argmin()), now_s)
+        cost[np.arange(len(cost)) != job.home] += job.data_gib * self.world.egress_eur_per_gib[job.home]
+        return at_once(min(job.sites, key=cost.__getitem__), now_s)
 
 
 class BestOnAverage(_Known):
@@ -99,10 +99,10 @@ class BestOnAverage(_Known):
     def __init__(self, outlook: Outlook, world: World, carbon_eur_per_t: float) -> None:
         super().__init__(outlook, world)
         power_kw = world.power_kw(np.ones(1), np.zeros(1))[:, 0]
-        self._site = int((world.weighted(carbon_eur_per_t).mean(axis=1) * power_kw).argmin())
+        self._rate = world.weighted(carbon_eur_per_t).mean(axis=1) * power_kw
 
-    def plan(self, job: Job, now_s: float) -> Run:  # noqa: ARG002 - one answer for all
-        return at_once(self._site, now_s)
+    def plan(self, job: Job, now_s: float) -> Run:
+        return at_once(min(job.sites, key=self._rate.__getitem__), now_s)
 
 
 class Threshold(_Known):
@@ -113,10 +113,10 @@ class Threshold(_Known):
         self._bounds: dict[int, tuple[int, float]] = {}
 
     def plan(self, job: Job, now_s: float) -> Run | AskAgain:
-        rate = float(self.outlook.prefix(job.home, now_s, 2)[1])
+        rate = float(self.outlook.prefix(job.base, now_s, 2)[1])
         turn_s = (now_s // HOUR_S + 1) * HOUR_S
-        if rate <= self._bound(job.home, now_s) or turn_s > _latest_s(job):
-            return at_once(job.home, now_s)
+        if rate <= self._bound(job.base, now_s) or turn_s > _latest_s(job):
+            return at_once(job.base, now_s)
         return AskAgain(turn_s)
 
     def _bound(self, site: int, now_s: float) -> float:
@@ -160,8 +160,8 @@ class LowestWindow(_Gaia):
 
     def plan(self, job: Job, now_s: float) -> Run:
         starts = self.starts(job, now_s)
-        costs = self.outlook.between(job.home, now_s, starts, self.mean_length_s(job))
-        return at_once(job.home, float(starts[costs.argmin()]))
+        costs = self.outlook.between(job.base, now_s, starts, self.mean_length_s(job))
+        return at_once(job.base, float(starts[costs.argmin()]))
 
 
 class CarbonTime(_Gaia):
@@ -169,9 +169,9 @@ class CarbonTime(_Gaia):
 
     def plan(self, job: Job, now_s: float) -> Run:
         starts, length_s = self.starts(job, now_s), self.mean_length_s(job)
-        costs = self.outlook.between(job.home, now_s, starts, length_s)
+        costs = self.outlook.between(job.base, now_s, starts, length_s)
         saved = (costs[0] - costs) / (starts - now_s + length_s)
-        return at_once(job.home, float(starts[saved.argmax()]))
+        return at_once(job.base, float(starts[saved.argmax()]))
 
 
 class SuspendResume(_Known):
@@ -185,16 +185,16 @@ class SuspendResume(_Known):
         estimate_s = job.spec.duration_estimate_s
         limit_s = min(job.limit_s - now_s, _WAIT_LONG_S)
         if not job.spec.suspendable or limit_s < HOUR_S:
-            return at_once(job.home, now_s)
+            return at_once(job.base, now_s)
         hours = int((estimate_s + limit_s) // HOUR_S)
         edges = np.concatenate(([now_s], (now_s // HOUR_S + 1 + np.arange(hours)) * HOUR_S))
         length_s = np.diff(edges)
-        rate = np.diff(self.outlook.prefix(job.home, now_s, hours + 1))[: len(length_s)]
+        rate = np.diff(self.outlook.prefix(job.base, now_s, hours + 1))[: len(length_s)]
         order = np.lexsort((np.arange(len(rate)), rate))
         needed = int(np.searchsorted(np.cumsum(length_s[order]), estimate_s)) + 1
         chosen = np.sort(order[:needed])
         late = job.limit_s < edges[chosen[0]]
-        return at_once(job.home, now_s) if late else Run(job.home, _spans(edges, chosen))
+        return at_once(job.base, now_s) if late else Run(job.base, _spans(edges, chosen))
 
 
 def _spans(edges: Floats, hours: NDArray[np.int64]) -> tuple[tuple[float, float], ...]:

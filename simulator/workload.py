@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from solyx.events import DeviceGroup, DeviceRequest, JobSpec
+    from solyx.events import DeviceGroup, DeviceRequest, JobSpec, Resources
     from solyx.scenario import Scenario, ScenarioJob, Site
 
     Floats = NDArray[np.float64]
@@ -42,15 +42,21 @@ class Job:
     true_duration_s: float
     cores: float  # of all pods
     gpus: float
-    home: int  # index of a site
+    home: int  # index of the site where its data lies
+    sites: tuple[int, ...]  # that its owner allows and whose nodes, empty, hold it; at least one
     data_gib: float
     limit_s: float  # the latest start that its owner allows; infinite where there is none
     deadline_s: float  # the latest end; infinite where there is none
 
+    @property
+    def base(self) -> int:
+        """Where it runs if nobody looks for a better site: at home, or if it may not, at the first that it may run at."""
+        return self.home if self.home in self.sites else self.sites[0]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Workload:
-    """The jobs of a run in order of arrival, and those that no site can ever hold."""
+    """The jobs of a run in order of arrival, and how many no site may or can ever hold."""
 
     jobs: list[Job]
     refused: int
@@ -77,25 +83,26 @@ class Workload:
 
 
 def read_workload(scenario: Scenario, since: datetime, until: datetime) -> Workload:
-    """The jobs that arrive in [``since``, ``until``). Jobs larger than every site are counted and left out, for every policy."""
+    """The jobs that arrive in [``since``, ``until``). Jobs that no site may or can hold are counted and left out, for every policy."""
     start_s, since_s, until_s = scenario.start.timestamp(), since.timestamp(), until.timestamp()
     sites = {site.name: index for index, site in enumerate(scenario.sites)}
     jobs: list[Job] = []
-    refused = 0
+    refused, holding = 0, _Holding(scenario.sites)
     for given in scenario.jobs():
         arrival_s = start_s + given.arrival_s
         if arrival_s < since_s:
             continue
         if arrival_s >= until_s:
             break
-        if not any(_holds(site, given.spec) for site in scenario.sites):
+        allowed = holding.sites(given.spec)
+        if not allowed:
             refused += 1
             continue
-        jobs.append(_job(len(jobs), given, arrival_s, sites))
+        jobs.append(_job(len(jobs), given, arrival_s, sites[given.home_site], allowed))
     return Workload(jobs=jobs, refused=refused)
 
 
-def _job(index: int, given: ScenarioJob, arrival_s: float, sites: dict[str, int]) -> Job:
+def _job(index: int, given: ScenarioJob, arrival_s: float, home: int, sites: tuple[int, ...]) -> Job:
     spec = given.spec
     limit_s = np.inf if spec.max_delay_s is None else arrival_s + spec.max_delay_s
     return Job(
@@ -107,11 +114,31 @@ def _job(index: int, given: ScenarioJob, arrival_s: float, sites: dict[str, int]
         true_duration_s=given.true_duration_s,
         cores=cores_of(spec),
         gpus=gpus_of(spec),
-        home=sites[given.home_site],
+        home=home,
+        sites=sites,
         data_gib=spec.data.size_bytes / _GIB if spec.data else 0.0,
         limit_s=limit_s,
         deadline_s=np.inf if spec.deadline is None else spec.deadline.timestamp(),
     )
+
+
+class _Holding:
+    """Which sites may take a job, worked out once for each shape."""
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self._sites = sites
+        self._known: dict[tuple[Resources, int, tuple[str, ...]], tuple[int, ...]] = {}
+
+    def sites(self, spec: JobSpec) -> tuple[int, ...]:
+        shape = (spec.resources, spec.parallelism, spec.allowed_sites)
+        found = self._known.get(shape)
+        if found is None:
+            found = self._known[shape] = tuple(
+                index
+                for index, site in enumerate(self._sites)
+                if (not spec.allowed_sites or site.name in spec.allowed_sites) and _holds(site, spec)
+            )
+        return found
 
 
 def _holds(site: Site, spec: JobSpec) -> bool:

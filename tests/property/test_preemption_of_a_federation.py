@@ -58,6 +58,7 @@ def workload_of(draws) -> Workload:
                 cores=cores_of(spec),
                 gpus=0.0,
                 home=0,
+                sites=tuple(range(len(SITES))),
                 data_gib=0.0,
                 limit_s=float("inf"),
                 deadline_s=float("inf"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.bill import Summary
+    from simulator.experiment import Result
 
 SINCE = datetime(2023, 1, 1, tzinfo=UTC)
 UNTIL = SINCE + timedelta(days=14)
@@ -133,3 +134,33 @@ def test_an_unknown_policy_or_an_empty_span_is_told(tmp_path: Path, capsys: pyte
     told = capsys.readouterr().err
     assert "No policy is named magic" in told
     assert "no job of grids-2023-year arrives" in told
+
+
+@pytest.fixture(scope="module")
+def gpus() -> Experiment:
+    """Pods of a GPU cluster: some run already and stay where they are, some ask for models that few sites have, most may not pause."""
+    scenario = load(shared_data() / "scenarios" / "grids-2023")
+    return Experiment(scenario, scenario.start, scenario.start + timedelta(days=3), Settings(forecast_every_h=12))
+
+
+@pytest.fixture(scope="module")
+def gpu_rows(gpus: Experiment) -> dict[str, Result]:
+    results = [gpus.run(name) for name in ("solyx", *BASELINES, "foresight", "clairvoyant", "oracle")]
+    return {row.summary.policy: row for row in results}
+
+
+def test_no_job_runs_where_it_may_not_or_where_no_node_holds_it(gpus: Experiment, gpu_rows: dict[str, Result]) -> None:
+    jobs = gpus.workload.jobs
+    assert any(job.spec.allowed_sites for job in jobs)
+    assert any(not job.spec.allowed_sites and len(job.sites) < len(gpus.world.sites) for job in jobs)
+    for result in gpu_rows.values():
+        if result.runs is not None:
+            table = result.runs.table()
+            assert all(site in jobs[job].sites for job, site in zip(table.job, table.site, strict=True))
+
+
+def test_no_policy_is_below_the_bound_where_most_jobs_may_not_pause(gpu_rows: dict[str, Result]) -> None:
+    bound = gpu_rows["oracle"].summary.objective_eur
+    others = {name: row.summary for name, row in gpu_rows.items() if name != "oracle"}
+    assert all(row.objective_eur > bound for row in others.values())
+    assert others["solyx"].objective_eur < min(others[name].objective_eur for name in BASELINES)

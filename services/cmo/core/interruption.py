@@ -51,6 +51,7 @@ class Task:
     restart_h: float  # work repeated after a pause
     begun: bool  # work was done: the next start is a restart
     running: int | None = None  # the site where it runs now: going on there is no restart
+    pauses: bool = True  # if not, and it has not begun, it runs in one piece
 
     @property
     def turn_h(self) -> float:
@@ -95,7 +96,7 @@ class Plans:
         self._tardy = (alive * task.delay_eur_per_h)[:, :, None, None] * np.arange(starts - 1.0, -1.0, -1.0)
         lost = np.maximum(rate, 0.0) + task.delay_eur_per_h  # nobody restarts to be paid for it
         self._restart = lost * (alive * task.restart_h)[:, :, None, None]
-        self._restart += self._tardy
+        self._restart += self._tardy if task.pauses else _CLOSED
         self._again = np.empty_like(self._run)
         # 3. What lies ahead after the last of these hours, and from there backwards.
         last = rates[:, max(0, hours + starts - _DAY_H) : hours + starts].mean(axis=1)

@@ -19,7 +19,7 @@ def ahead(*hours_and_shares):
     return Ahead(np.array(hours) * HOUR_S, np.array(shares) / sum(shares))
 
 
-def task(what, *, slack_h=0.0, delay=0.0, restart_h=0.0, begun=False, running=None, now_h=0.0):
+def task(what, *, slack_h=0.0, delay=0.0, restart_h=0.0, begun=False, running=None, now_h=0.0, pauses=True):
     return Task(
         ahead=what,
         now_s=now_h * HOUR_S,
@@ -28,6 +28,7 @@ def task(what, *, slack_h=0.0, delay=0.0, restart_h=0.0, begun=False, running=No
         restart_h=restart_h,
         begun=begun,
         running=running,
+        pauses=pauses,
     )
 
 
@@ -58,6 +59,8 @@ def every_plan(made, rates, room, leaving):
                     gap, moved = hour - hours[n - 1] - 1, site != sites[n - 1]
                     eur += alive * (made.delay_eur_per_h * gap + (leaving[sites[n - 1]] if moved else 0.0))
                     again = gap > 0 or moved
+                    if again and not made.pauses:
+                        eur = inf
                 eur += alive * made.restart_h * (max(0.0, rates[site][hour]) + made.delay_eur_per_h) if again else 0.0
             first = (sites[0], hours[0] - 1)
             least[first] = min(least.get(first, inf), eur)
@@ -82,10 +85,19 @@ LENGTHS = st.lists(st.tuples(st.sampled_from([1.0, 1.5, 2.0, 3.0]), st.floats(0.
     slack_h=st.integers(0, 3),
     delay=st.floats(0, 3),
     restart_h=st.floats(0, 0.5),
-    state=st.sampled_from([(False, None), (True, None), (True, 1)]),
+    state=st.sampled_from([(False, None, True), (False, None, False), (True, None, True), (True, 1, True)]),
 )
 def test_no_plan_costs_less(rates, room, lengths, leaving, slack_h, delay, restart_h, state):
-    made = task(ahead(*lengths), slack_h=slack_h, delay=delay, restart_h=restart_h, begun=state[0], running=state[1])
+    begun, running, pauses = state
+    made = task(
+        ahead(*lengths),
+        slack_h=slack_h,
+        delay=delay,
+        restart_h=restart_h,
+        begun=begun,
+        running=running,
+        pauses=pauses,
+    )
     found = plans(made, rates, room, leaving)
     least = every_plan(made, rates, room, leaving)
     for site in range(2):

@@ -36,6 +36,8 @@ def make_scenario(tmp_path: Path) -> Callable[..., Path]:
         carbon: float = 0.0,
         egress: float = 0.0,
         nodes: int = 1,
+        home_cpu: int = 10,
+        away_cpu: int = 10,
     ) -> Path:
         (tmp_path / "a.csv").write_text(energy_csv(home, carbon))
         (tmp_path / "b.csv").write_text(energy_csv(away, carbon))
@@ -47,10 +49,10 @@ def make_scenario(tmp_path: Path) -> Callable[..., Path]:
 [[sites]]
 name = "{name}"
 energy = {{ zone = "{name.upper()}", file = "{name}.csv", published = "12:45", timezone = "UTC" }}
-nodes = {{ count = {nodes}, cpu = 10, memory_gib = 64 }}
+nodes = {{ count = {nodes}, cpu = {cpu}, memory_gib = 64 }}
 power = {{ idle_w_per_node = 100, w_per_core = 100, pue = 1.0 }}
 """
-            for name in ("a", "b")
+            for name, cpu in (("a", home_cpu), ("b", away_cpu))
         )
         (tmp_path / "scenario.toml").write_text(
             f"""

@@ -25,6 +25,7 @@ def make_jobs(*jobs, sites: int = 2, suspendable: bool = True) -> Jobs:
         movement_eur=np.zeros(count),
         leaving_eur=np.zeros((sites, count)),
         home=np.zeros(count, np.int64),
+        closed=np.zeros((sites, count), np.bool_),
         suspendable=np.full(count, suspendable),
     )
 

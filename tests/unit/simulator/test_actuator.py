@@ -40,6 +40,7 @@ def job(*, suspendable: bool) -> Job:
         cores=1.0,
         gpus=0.0,
         home=0,
+        sites=(0,),
         data_gib=0.0,
         limit_s=float("inf"),
         deadline_s=float("inf"),

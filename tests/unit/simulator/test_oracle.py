@@ -132,3 +132,15 @@ def test_the_rate_of_the_last_known_hour_holds_in_those_after_it_and_so_do_their
     jobs = make_jobs((0, 1, 4), (0, 1, 4), sites=1)
     found = oracle.bound(jobs, np.array([[5.0, 1.0]]), np.array([CORES]), 0.0)
     assert found.objective_eur == pytest.approx(2.0)
+
+
+def test_a_site_that_may_not_take_a_job_has_no_part_in_its_bound() -> None:
+    jobs = make_jobs((0, 2, 2), (1, 1.5, 2))
+    rates = np.array([[9.0, 7.0, 8.0, 5.0, 9.0, 9.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]]) / 100
+    jobs.closed[1] = True
+    alone = oracle.bound(jobs, rates, np.array([10.0, 1000.0]), 1 / 60)
+    one_site = make_jobs((0, 2, 2), (1, 1.5, 2), sites=1)
+    expected = oracle.bound(one_site, rates[:1], np.array([10.0]), 1 / 60)
+    assert alone.alone_eur == pytest.approx(expected.alone_eur)
+    assert alone.contiguous_eur == pytest.approx(expected.contiguous_eur)
+    assert alone.objective_eur == pytest.approx(expected.objective_eur)

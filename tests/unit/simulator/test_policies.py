@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.experiment import Experiment, Settings
+from simulator.policies import BASELINES
 from solyx.scenario import load
 
 if TYPE_CHECKING:
@@ -174,3 +175,23 @@ def test_clairvoyance_knows_how_long_a_job_truly_runs(make_scenario: Callable[..
     directory = make_scenario([(20, 2, 10)], home=night, away=lambda _hour: 500.0)
     row = run(directory, "clairvoyant")
     assert (row.cost_eur, row.mean_wait_h) == (pytest.approx(0.02), pytest.approx(6.0))
+
+
+EVERYONE = ("solyx", *BASELINES, "foresight", "clairvoyant")
+
+
+@pytest.mark.parametrize("policy", EVERYONE)
+def test_nobody_runs_at_a_site_that_cannot_hold_the_job(make_scenario: Callable[..., Path], policy: str) -> None:
+    row = run(make_scenario([(0, 2, 10)], away=lambda _hour: 1.0, away_cpu=5), policy)
+    assert (row.finished, row.moved_jobs, row.refused) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("policy", EVERYONE)
+def test_what_home_cannot_hold_runs_where_it_fits(make_scenario: Callable[..., Path], policy: str) -> None:
+    row = run(make_scenario([(0, 2, 10)], home=lambda _hour: 1.0, home_cpu=5), policy)
+    assert (row.finished, row.moved_jobs, row.refused) == (1, 1, 0)
+
+
+def test_what_no_site_can_hold_is_counted_and_left_out(make_scenario: Callable[..., Path]) -> None:
+    row = run(make_scenario([(0, 2, 10), (0, 2, 5)], home_cpu=5, away_cpu=5), "at-home")
+    assert (row.jobs, row.finished, row.refused) == (1, 1, 1)
