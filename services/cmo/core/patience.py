@@ -3,9 +3,10 @@
 The simple algorithm: buy or rent (Karlin et al., "Competitive snoopy caching", Algorithmica 1988, §2). Nobody knows when a place in a
 queue will be free. Who waits until the wait has cost what another site would cost more, and goes there then, pays at most twice the
 least. After the stuck time it goes whatever waiting weighs, if that costs little beside the run itself: in a full hour a job is late because
-others end late, and what is free next is mostly free at its own site, while another is far from its data. Nobody knows that it ever
-will be (the site's quotas or nodes may forbid it), so after twice that time it goes whatever it costs, and before
-it if it would else miss its deadline or maximum delay.
+others end late, and what is free next is mostly free at its own site, while another is far from its data. Short jobs pay more for the
+movement than for the run, so where sites are full for hours, going where there is room would cost all that planning saves. Nobody knows
+that there will ever be room (the site's quotas or nodes may forbid it), so after twelve times that, a day by default, it goes whatever it
+costs, and before it if it would else miss its deadline or maximum delay.
 
 Times are counted from the start that was planned, so that a recovered core looks when the one before it would have.
 """
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from services.cmo.model import Policy
     from solyx.events import JobSpec
 
-_DEAR_SHARE = 0.25  # of what its run costs: so much more another site may cost for each stuck time that it has waited
-_AT_LAST = 2.0  # stuck times after which it goes whatever that costs
+_DEAR_SHARE = 0.05  # of what its run costs: so much more another site may cost for each stuck time that it has waited
+_AT_LAST = 12.0  # stuck times, a day by default, after which it goes whatever that costs
 _AGAIN_SHARE = 0.25  # a stuck placement with no room elsewhere is looked at again after this share of the stuck time
 
 

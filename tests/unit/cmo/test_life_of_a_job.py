@@ -249,7 +249,7 @@ def first_withdrawal(cmo, until, every=1 / 60):
         (0.005, 60.0, 10),  # 0.5 mEUR more there: as much as six minutes of waiting
         (0.005, 93.0, 40),  # 2.2 mEUR: 26 minutes
         (0.0001, 50.0, 10),  # nothing more, and still it must be worth the trouble: 10 µEUR
-        (1e-7, 60.0, 120),
+        (1e-7, 52.0, 120),  # it is stuck, and it costs a twenty-fifth more
         (1e-7, 50.0, 120),
     ],
 )
@@ -261,31 +261,32 @@ def test_a_queue_is_left_once_waiting_has_cost_what_another_site_costs_more(dela
 @pytest.mark.parametrize(
     ("b_price", "leaves_min"),
     [
-        (60.0, 120),  # a fifth of its run more
-        (63.5, 150),  # 0.27: a quarter and a quarter of that are 0.31
-        (70.0, 210),  # 0.4
-        (200.0, 240),  # four times as much
+        (52.0, 120),  # a twenty-fifth of its run more
+        (53.0, 150),  # 0.06: a twentieth and a quarter of that are 0.0625
+        (60.0, 480),  # a fifth
+        (200.0, 1440),  # four times as much
     ],
 )
 def test_who_is_stuck_waits_longer_for_a_place_at_its_site_the_dearer_another_is(b_price, leaves_min):
     cmo, _ = queued(b_price, c_price=900.0, delay_eur_per_job_h=0.0)
-    assert first_withdrawal(cmo, 5) == leaves_min
+    assert first_withdrawal(cmo, 25) == leaves_min
 
 
 @pytest.mark.parametrize(
     ("limit_h", "leaves_min"),
     [
-        (1.9, 240),  # missed before it was stuck
+        (1.9, 1440),  # missed before it was stuck
         (2.4, 120),  # missed at the next look, half an hour later
         (2.6, 150),
-        (5.0, 240),
+        (5.0, 300),
+        (40.0, 1440),
     ],
 )
 def test_who_is_stuck_goes_before_its_limit_is_missed_however_dear_another_site_is(limit_h, leaves_min):
     events = [*flat("a"), *flat("b", price=200.0)]
     cmo = core(*events, submitted(cores=5, max_delay=limit_h), stuck_s=7200.0, delay_eur_per_job_h=1e-6)
     assert only(placements(cmo.decide(T0))).start_at == T0
-    assert first_withdrawal(cmo, 5) == leaves_min
+    assert first_withdrawal(cmo, 25) == leaves_min
 
 
 def test_a_queue_is_left_for_the_cheapest_site_with_room():

@@ -334,7 +334,7 @@ def test_who_is_stuck_is_not_sent_where_its_data_would_take_longer_than_it_has_w
     for gib_per_h, moves in ((60, True), (10, False)):
         cmo = core(*cheap_b(), route("b", "a", gib_per_h), job)
         assert only(placements(cmo.decide(T0))).site == "b"
-        assert bool(withdrawals(cmo.decide(at(4.1)))) == moves
+        assert bool(withdrawals(cmo.decide(at(24.1)))) == moves
 
 
 def test_a_full_path_still_carries_a_little_and_a_movement_of_years_is_none():
