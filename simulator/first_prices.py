@@ -1,7 +1,7 @@
 """First prices on the sites' cores: the duals of a linear program over classes of jobs, a week of arrivals at a time (HiGHS).
 
-Classes: home and the sites that may take them, six hours of arrival, length within a factor of two. Their work is shared out over site × hour. How coarse they are
-decides how good the prices are.
+Classes: home and the sites that may take them, six hours of arrival, length within a factor of two. Their work is shared out over
+site × hour. How coarse they are decides how good the prices are.
 """
 
 from __future__ import annotations

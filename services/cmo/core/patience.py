@@ -5,7 +5,7 @@ queue will be free. Who waits until the wait has cost what another site would co
 least. After the stuck time it goes whatever waiting weighs, if that costs little beside the run itself: in a full hour a job is late because
 others end late, and what is free next is mostly free at its own site, while another is far from its data. Short jobs pay more for the
 movement than for the run, so where sites are full for hours, going where there is room would cost all that planning saves. Nobody knows
-that there will ever be room (the site's quotas or nodes may forbid it), so after twelve times that, a day by default, it goes whatever it
+that there will ever be room (the site's quotas or nodes may forbid it), so after twelve stuck times, a day by default, it goes whatever it
 costs, and before it if it would else miss its deadline or maximum delay.
 
 Times are counted from the start that was planned, so that a recovered core looks when the one before it would have.
