@@ -12,6 +12,7 @@ because every window turns at one.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -84,6 +85,7 @@ class Account:
     # Hour since the Unix epoch → taken by the runs that ended in it, and the sums from an hour on that were asked for.
     ended: dict[int, Amounts] = field(default_factory=dict[int, Amounts])
     since: dict[int, Amounts] = field(default_factory=dict[int, Amounts])
+    first: int = sys.maxsize  # no hour before it is kept
     planned: Amounts = _NOTHING
     waiting: dict[str, Waiting] = field(default_factory=dict[str, Waiting])
     queue: list[tuple[Order, str]] = field(default_factory=list[tuple[Order, str]])  # those, sorted
@@ -111,6 +113,7 @@ class Account:
     def add(self, hour: int, amounts: Amounts) -> None:
         """A run ended."""
         self.ended[hour] = _plus(self.ended.get(hour, _NOTHING), amounts)
+        self.first = min(self.first, hour)
         for first, known in self.since.items():
             if hour >= first:
                 self.since[first] = _plus(known, amounts)
@@ -118,8 +121,9 @@ class Account:
     def let_go_before(self, oldest: int) -> None:
         """Forget hours that no window reaches, and sums for windows that have moved on."""
         self.since.clear()
-        if self.ended and min(self.ended) < oldest:
-            self.ended = {hour: used for hour, used in self.ended.items() if hour >= oldest}
+        for hour in range(self.first, oldest):
+            self.ended.pop(hour, None)
+        self.first = max(self.first, oldest)
 
 
 class Budgets:
