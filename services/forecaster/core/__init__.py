@@ -275,7 +275,7 @@ def _cut(fit: Fit | None, start_s: int, steps: int, step_s: int) -> Prediction |
 
 
 def _tuple(values: Floats) -> tuple[float, ...]:
-    return tuple(round(value, 4) for value in values.tolist())
+    return tuple(values.round(4).tolist())
 
 
 __all__ = ["Fit", "FitRequest", "ForecastCore"]

@@ -81,9 +81,13 @@ def by_season(values: Floats, first: int, day: int, days_back: int) -> tuple[Flo
 
 def _known_mean(parts: Floats) -> Floats:
     """The mean of each column, gaps left out."""
-    known = np.isfinite(parts)
-    count = known.sum(axis=0)
-    return np.where(count > 0, np.where(known, parts, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    mean = parts.sum(axis=0) / len(parts)
+    gaps = np.isnan(mean)
+    if gaps.any():
+        known = np.isfinite(parts[:, gaps])
+        total, count = np.where(known, parts[:, gaps], 0.0).sum(axis=0), known.sum(axis=0)
+        mean[gaps] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean
 
 
 def _lagged(values: Floats, first: int, lag: int) -> Floats:
@@ -94,7 +98,18 @@ def _lagged(values: Floats, first: int, lag: int) -> Floats:
 
 
 def _median(rows: Floats) -> Floats:
-    """The median of each column, gaps left out."""
+    """The median of each column of four rows, gaps left out."""
+    one, two, three, four = rows
+    middle = np.maximum(np.minimum(one, two), np.minimum(three, four))
+    middle += np.minimum(np.maximum(one, two), np.maximum(three, four))
+    middle /= 2
+    gaps = np.isnan(middle)
+    if gaps.any():
+        middle[gaps] = _known_median(rows[:, gaps])
+    return middle
+
+
+def _known_median(rows: Floats) -> Floats:
     ordered = np.sort(rows, axis=0)  # NaN goes last
     count = np.isfinite(ordered).sum(axis=0)
     low = np.take_along_axis(ordered, np.maximum((count - 1) // 2, 0)[None], axis=0)[0]
