@@ -86,27 +86,31 @@ class Plans:
         # 2. What each hour of work costs after so many pauses, over (hour of work, how it began, site, pauses). Pauses are in
         #    descending order throughout: the best of all later hours is a running minimum then.
         rates = np.minimum(rates, _CLOSED)
-        rate = _by_work(rates, hours, starts)[:, None]
+        rate = _by_work(rates, hours, starts)[:, :, None]
         closed = rates
         if not room.all():
             closed = np.where(room, rates, _CLOSED)
             firm = np.arange(hours)[:, None] < self._mean_h - _ROUNDING_H - np.array([0.0, task.turn_h])
-            rate = np.where(firm[:, :, None, None], _by_work(closed, hours, starts)[:, None], rate)
-        self._run = (done_h[1:] - done_h[:-1])[:, :, None, None] * rate
-        self._tardy = (alive * task.delay_eur_per_h)[:, :, None, None] * np.arange(starts - 1.0, -1.0, -1.0)
+            rate = np.where(firm[:, None, :, None], _by_work(closed, hours, starts)[:, :, None], rate)
         lost = np.maximum(rate, 0.0) + task.delay_eur_per_h  # nobody restarts to be paid for it
-        self._restart = lost * (alive * task.restart_h)[:, :, None, None]
-        self._restart += self._tardy if task.pauses else _CLOSED
-        self._again = np.empty_like(self._run)
+        self._restart = lost * (alive[:-1] * task.restart_h)[:, None, :, None]
+        if not task.pauses:
+            self._restart += _CLOSED
+        # Pauses delay the end: those before an hour are counted with it so far as the job may be over by the next.
+        tardy = (alive[:-1] - alive[1:])[:, :, None] * (task.delay_eur_per_h * np.arange(starts - 1.0, -1.0, -1.0))
+        self._run, self._again = np.empty((2, hours, len(rates), 2, starts))  # each hour in one piece: that is faster
+        np.multiply((done_h[1:] - done_h[:-1])[:, None, :, None], rate, self._run)
+        self._run += tardy[:, None]
+        np.add(self._run, self._restart, self._again)
         # 3. What lies ahead after the last of these hours, and from there backwards.
         last = rates[:, max(0, hours + starts - _DAY_H) : hours + starts].mean(axis=1)
-        ahead_eur = np.empty((2, len(rates), starts))
-        ahead_eur[:] = ((self._mean_h - done_h[-1])[:, None] * last)[:, :, None]
+        ahead_eur = np.empty((len(rates), 2, starts))
+        ahead_eur[:] = ((self._mean_h - done_h[-1]) * last[:, None])[:, :, None]
         in_time = int(max(0.0, task.slack_h - task.turn_h + 1.0))
-        ahead_eur[0, :, : starts - in_time] = _CLOSED
-        self._backwards(ahead_eur, alive[:, :, None, None] * leaving_eur[:, None])
+        ahead_eur[:, 0, : starts - in_time] = _CLOSED
+        self._backwards(ahead_eur, alive[:-1, None, :, None] * leaving_eur[:, None, None])
         # 4. The first start.
-        first = self._run[0, 0] + (self._restart[0, 0] if task.begun else self._tardy[0, 0])
+        first = self._run[0, :, 0] + self._restart[0, :, 0] if task.begun else self._run[0, :, 0]
         later = first[:, ::-1] + task.delay_eur_per_h * task.turn_h
         self.later_eur = np.where(later < _POSSIBLE, later, np.inf)
         lost_h = np.full(len(rates), task.restart_h if task.begun else 0.0)
@@ -114,23 +118,22 @@ class Plans:
         if task.running is not None:
             lost_h[task.running], rate_now[task.running] = 0.0, rates[task.running, 0]
         now = (
-            done_h[0, 1] * rate_now + lost_h * (np.maximum(rate_now, 0.0) + task.delay_eur_per_h) + ahead_eur[1, :, -1]
+            done_h[0, 1] * rate_now + lost_h * (np.maximum(rate_now, 0.0) + task.delay_eur_per_h) + ahead_eur[:, 1, -1]
         )
         self.now_eur = np.where(now < _POSSIBLE, now, np.inf)
 
     def _backwards(self, ahead_eur: Floats, leaving: Floats) -> None:
-        """What lies ahead of a job that runs, over (how it began, site, pauses), from the last hour of work to the first; in place."""
-        least, moved = np.empty_like(ahead_eur[:, :1]), np.empty_like(ahead_eur)
-        hours = (self._run, self._again, self._restart, leaving, self._tardy)
-        for run, again, restart, leave, tardy in zip(*(of[::-1] for of in hours), strict=True):
-            np.add(run, ahead_eur, out=run)
-            np.add(run, restart, out=again)
-            np.minimum.reduce(again, axis=1, out=least, keepdims=True)
-            np.add(least, leave, out=moved)
-            np.minimum(again, moved, out=again)
-            np.minimum.accumulate(again, axis=2, out=ahead_eur)
-            ahead_eur -= tardy
-            np.minimum(ahead_eur, run, out=ahead_eur)
+        """What lies ahead of a job that runs, over (site, how it began, pauses), from the last hour of work to the first; in place."""
+        least, moved = np.empty_like(ahead_eur[0]), np.empty_like(ahead_eur)
+        add, minimum, least_of, running_least = np.add, np.minimum, np.minimum.reduce, np.minimum.accumulate
+        for run, again, leave in zip(self._run[::-1], self._again[::-1], leaving[::-1], strict=True):
+            add(run, ahead_eur, run)
+            add(again, ahead_eur, again)
+            least_of(again, 0, None, least)
+            add(least, leave, moved)
+            minimum(again, moved, out=again)
+            running_least(again, 2, None, ahead_eur)
+            minimum(ahead_eur, run, out=ahead_eur)
 
     def stretches(self, site: int, start: int, work_s: float | None = None) -> tuple[tuple[int, Stretch], ...]:
         """Where and when the best plan with this site and start runs, until ``work_s`` is done; None: the work that is expected."""
@@ -162,22 +165,26 @@ class Plans:
     def _next(self, ladder: int, site: int, hour: int, paused: int) -> tuple[int, int]:
         """Where this hour of work is done, and the pauses before it: here and ``paused`` if it runs on."""
         column = self._starts - 1 - paused
-        again = self._again[hour, ladder, site, column::-1]
+        again = self._again[hour, site, ladder, column::-1]
         best = int(again.argmin())
-        if self._run[hour, ladder, site, column] <= again[best] - self._tardy[hour, ladder, 0, column]:
+        if self._run[hour, site, ladder, column] <= again[best]:
             return site, paused
         paused, column = paused + best, column - best
-        restart = self._run[hour, ladder, :, column] + self._restart[hour, ladder, :, column]
+        restart = self._run[hour, :, ladder, column] + self._restart[hour, :, ladder, column]
         return site if restart[site] <= again[best] else int(restart.argmin()), paused
 
 
 def _by_hour(task: Task) -> tuple[Floats, Floats]:
-    """Over (hour of work, how it began): what is done before it, h; how probable it is that the job is not over by then."""
+    """Over (hour of work, how it began): what is done before it, h; how probable it is that the job is not over by then.
+
+    With a last row for the end of the last hour: what comes after is not planned, and the job counts as over.
+    """
     whole_s, still = task.ahead.by_hour
-    done_s, alive = np.empty((len(whole_s), 2)), np.empty((len(still), 2))
+    done_s, alive = np.empty((len(whole_s), 2)), np.empty((len(whole_s), 2))
     spans_s: Floats = (np.arange(len(whole_s), dtype=np.float64) + task.turn_h) * SLOT_S
-    done_s[:, 0], done_s[:, 1] = whole_s, task.ahead.done_by(spans_s)
-    alive[:, 0], alive[:, 1] = still, task.ahead.beyond(spans_s[:-1])
+    done_s[:, 0], alive[:, 0] = whole_s, still
+    done_s[:, 1], alive[:, 1] = task.ahead.after(spans_s)
+    alive[-1] = 0.0
     return done_s / SLOT_S, alive
 
 

@@ -56,14 +56,11 @@ class Ahead:
         """Expected."""
         return float(self.left_s @ self.share)
 
-    def done_by(self, spans_s: Floats) -> Floats:
-        """The work that is expected to be done in spans of running, s: E[min(left, span)]."""
+    def after(self, spans_s: Floats) -> tuple[Floats, Floats]:
+        """The work that is expected to be done in spans of running, s: E[min(left, span)]; the probability that it still runs then."""
         over = self.left_s.searchsorted(spans_s, "right")
-        return self._over_s[over] + spans_s * self._longer[over]
-
-    def beyond(self, spans_s: Floats) -> Floats:
-        """The probability that it still runs after such spans."""
-        return self._longer[self.left_s.searchsorted(spans_s, "right")]
+        longer = self._longer[over]
+        return self._over_s[over] + spans_s * longer, longer
 
     @cached_property
     def _longer(self) -> Floats:
@@ -80,13 +77,12 @@ class Ahead:
         """Hours of work that are worth a look one by one."""
         if self.left_s[-1] <= _HOUR_S:
             return 1
-        return 1 + int((self.beyond(_SPANS_S) > _OVER).sum())
+        return 1 + int((self.after(_SPANS_S)[1] > _OVER).sum())
 
     @cached_property
     def by_hour(self) -> tuple[Floats, Floats]:
-        """Of each of these hours: the work expected to be done before it, and at the end of the last, s; the probability that it begins."""
-        spans_s = np.arange(self.hours + 1.0) * _HOUR_S
-        return self.done_by(spans_s), self.beyond(spans_s[:-1])
+        """Before each of these hours and after the last: the work expected to be done, s; the probability that it still runs then."""
+        return self.after(np.arange(self.hours + 1.0) * _HOUR_S)
 
 
 class Lengths:

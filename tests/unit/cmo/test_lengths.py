@@ -47,9 +47,10 @@ def test_probabilities_follow_the_runs():
     lengths = learned([(100, 50), (100, 400)])
     ahead = lengths.ahead(100, 0)
     assert ahead.share.sum() == pytest.approx(1)
-    assert ahead.beyond(np.array([100.0]))[0] == pytest.approx(0.5, abs=0.05)
-    assert ahead.done_by(np.array([1e9]))[0] == pytest.approx(ahead.mean_s)
-    assert lengths.ahead(100, 100).beyond(np.array([200.0]))[0] == pytest.approx(1, abs=0.05)
+    done_s, beyond = ahead.after(np.array([100.0, 1e9]))
+    assert beyond[0] == pytest.approx(0.5, abs=0.05)
+    assert done_s[1] == pytest.approx(ahead.mean_s)
+    assert lengths.ahead(100, 100).after(np.array([200.0]))[1] == pytest.approx(1, abs=0.05)
 
 
 def test_what_runs_longer_is_expected_to_go_on_for_longer():
@@ -69,10 +70,10 @@ def test_what_is_ahead_is_as_probable_as_the_lengths_that_reach_so_far(lengths, 
     left, share = (np.array(values, dtype=float) for values in zip(*sorted(lengths), strict=True))
     share /= share.sum()
     ahead = Ahead(left, share)
-    for span, beyond, done in zip(spans, ahead.beyond(np.array(spans)), ahead.done_by(np.array(spans)), strict=True):
+    for span, done, beyond in zip(spans, *ahead.after(np.array(spans)), strict=True):
         assert beyond == pytest.approx(sum(one for long, one in zip(left, share, strict=True) if long > span))
         assert done == pytest.approx(sum(min(long, span) * one for long, one in zip(left, share, strict=True)))
-    assert ahead.beyond(left[-1:]) == 0.0
+    assert ahead.after(left[-1:])[1] == 0.0
 
 
 def test_what_was_learned_counts_for_a_job_that_was_asked_about_before():
