@@ -93,15 +93,15 @@ class Plans:
             firm = np.arange(hours)[:, None] < self._mean_h - _ROUNDING_H - np.array([0.0, task.turn_h])
             rate = np.where(firm[:, None, :, None], _by_work(closed, hours, starts)[:, :, None], rate)
         lost = np.maximum(rate, 0.0) + task.delay_eur_per_h  # nobody restarts to be paid for it
-        self._restart = lost * (alive[:-1] * task.restart_h)[:, None, :, None]
+        # All that belongs to an hour lies in one piece: that is faster.
+        self._run, self._restart, self._again = np.empty((3, hours, len(rates), 2, starts))
+        np.multiply(lost, (alive[:-1] * task.restart_h)[:, None, :, None], self._restart)
         if not task.pauses:
             self._restart += _CLOSED
         # Pauses delay the end: those before an hour are counted with it so far as the job may be over by the next.
         tardy = (alive[:-1] - alive[1:])[:, :, None] * (task.delay_eur_per_h * np.arange(starts - 1.0, -1.0, -1.0))
-        self._run, self._again = np.empty((2, hours, len(rates), 2, starts))  # each hour in one piece: that is faster
         np.multiply((done_h[1:] - done_h[:-1])[:, None, :, None], rate, self._run)
         self._run += tardy[:, None]
-        np.add(self._run, self._restart, self._again)
         # 3. What lies ahead after the last of these hours, and from there backwards.
         last = rates[:, max(0, hours + starts - _DAY_H) : hours + starts].mean(axis=1)
         ahead_eur = np.empty((len(rates), 2, starts))
@@ -126,9 +126,10 @@ class Plans:
         """What lies ahead of a job that runs, over (site, how it began, pauses), from the last hour of work to the first; in place."""
         least, moved = np.empty_like(ahead_eur[0]), np.empty_like(ahead_eur)
         add, minimum, least_of, running_least = np.add, np.minimum, np.minimum.reduce, np.minimum.accumulate
-        for run, again, leave in zip(self._run[::-1], self._again[::-1], leaving[::-1], strict=True):
+        hours = (self._run, self._restart, self._again, leaving)
+        for run, restart, again, leave in zip(*(of[::-1] for of in hours), strict=True):
             add(run, ahead_eur, run)
-            add(again, ahead_eur, again)
+            add(run, restart, again)  # as `_next` does, which finds the same figure where a move gains nothing
             least_of(again, 0, None, least)
             add(least, leave, moved)
             minimum(again, moved, out=again)

@@ -123,6 +123,34 @@ def test_the_hours_of_a_plan_cover_the_work_in_its_limits(rates, work_h, slack_h
         assert all(sum(one) <= other[0] + 1e-6 for (_, one), (_, other) in pairwise(runs))
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    quarters=st.integers(1, 16),
+    slack_h=st.integers(0, 3),
+    delay=st.sampled_from([0.0, 0.1]),
+)
+def test_the_hours_of_a_plan_cost_what_it_says(seed, quarters, slack_h, delay):
+    chance = np.random.default_rng(seed)
+    rates, leaving, restart_h = chance.normal(1, 1, (2, 8)), chance.random(2), 0.05
+    made = task(ahead((quarters / 4, 1.0)), slack_h=slack_h, delay=delay, restart_h=restart_h)
+    found = plans(made, rates, leaving=leaving)
+    for site, start in product(range(2), range(NOW, slack_h)):
+        if cost(found, site, start) == inf:
+            continue
+        eur, end_h, where = 0.0, 0.0, site
+        for count, (at, (begin_s, length_s)) in enumerate(found.stretches(site, start)):
+            begin_h, length_h = begin_s / HOUR_S, length_s / HOUR_S
+            eur += delay * (begin_h - end_h) + (leaving[where] if at != where else 0.0)
+            eur += restart_h * (max(0.0, rates[at][int(begin_h)]) + delay) if count else 0.0
+            hours = np.arange(len(rates[at]))
+            eur += float(
+                np.clip(np.minimum(hours + 1, begin_h + length_h) - np.maximum(hours, begin_h), 0, 1) @ rates[at]
+            )
+            end_h, where = begin_h + length_h, at
+        assert eur == pytest.approx(cost(found, site, start), abs=1e-6)
+
+
 def test_what_is_too_late_is_not_planned():
     found = plans(task(ahead((1.0, 1.0)), slack_h=0.5, now_h=0.25), [[9.0] * 8])
     assert cost(found, 0, NOW) < inf
