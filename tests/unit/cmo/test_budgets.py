@@ -1,11 +1,12 @@
 """Budgets over time: who waits, why, until when, and what frees it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec import structs
 
-from services.cmo.core.budgets import Budgets
+from services.cmo.core.budgets import Account, Budgets
+from solyx.budget import QUANTITIES
 from solyx.events import DeferralCause, FinishReason, PlacementDeferred, Usage, WorkloadReason
 from tests.unit.cmo.cmo_builders import (
     T0,
@@ -323,3 +324,15 @@ def test_a_lost_run_whose_end_is_reported_late_counts_once():
     cmo.fold(site("a", node("1", cores=64, gpus=64), hours=4))
     again = only(placements(cmo.decide(at(4))))
     assert again.used.gpu_h == pytest.approx(1.5), "and with one more hour it fits"
+
+
+def test_hours_that_no_window_reaches_are_forgotten_and_no_others():
+    account, taken = Account("lab"), (1,) * len(QUANTITIES)
+    for hour in (40, 7, 12, 13):
+        account.add(hour, taken)
+    account.let_go_before(13)
+    assert sorted(account.ended) == [13, 40]
+    account.add(9, taken)  # told late
+    account.let_go_before(14)
+    assert sorted(account.ended) == [40]
+    assert account.ended_since(datetime.fromtimestamp(0, UTC)) == taken
