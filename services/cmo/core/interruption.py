@@ -95,12 +95,12 @@ class Plans:
         lost = np.maximum(rate, 0.0) + task.delay_eur_per_h  # nobody restarts to be paid for it
         # All that belongs to an hour lies in one piece: that is faster.
         self._run, self._restart, self._again = np.empty((3, hours, len(rates), 2, starts))
-        np.multiply(lost, (alive[:-1] * task.restart_h)[:, None, :, None], self._restart)
+        np.multiply(lost, (alive[:-1] * task.restart_h)[:, None, :, None], out=self._restart)
         if not task.pauses:
             self._restart += _CLOSED
         # Pauses delay the end: those before an hour are counted with it so far as the job may be over by the next.
         tardy = (alive[:-1] - alive[1:])[:, :, None] * (task.delay_eur_per_h * np.arange(starts - 1.0, -1.0, -1.0))
-        np.multiply((done_h[1:] - done_h[:-1])[:, None, :, None], rate, self._run)
+        np.multiply((done_h[1:] - done_h[:-1])[:, None, :, None], rate, out=self._run)
         self._run += tardy[:, None]
         # 3. What lies ahead after the last of these hours, and from there backwards.
         last = rates[:, max(0, hours + starts - _DAY_H) : hours + starts].mean(axis=1)
@@ -125,16 +125,15 @@ class Plans:
     def _backwards(self, ahead_eur: Floats, leaving: Floats) -> None:
         """What lies ahead of a job that runs, over (site, how it began, pauses), from the last hour of work to the first; in place."""
         least, moved = np.empty_like(ahead_eur[0]), np.empty_like(ahead_eur)
-        add, minimum, least_of, running_least = np.add, np.minimum, np.minimum.reduce, np.minimum.accumulate
         hours = (self._run, self._restart, self._again, leaving)
         for run, restart, again, leave in zip(*(of[::-1] for of in hours), strict=True):
-            add(run, ahead_eur, run)
-            add(run, restart, again)  # as `_next` does, which finds the same figure where a move gains nothing
-            least_of(again, 0, None, least)
-            add(least, leave, moved)
-            minimum(again, moved, out=again)
-            running_least(again, 2, None, ahead_eur)
-            minimum(ahead_eur, run, out=ahead_eur)
+            np.add(run, ahead_eur, out=run)
+            np.add(run, restart, out=again)  # as `_next` does, which finds the same figure where a move gains nothing
+            np.minimum.reduce(again, axis=0, out=least)
+            np.add(least, leave, out=moved)
+            np.minimum(again, moved, out=again)
+            np.minimum.accumulate(again, axis=2, out=ahead_eur)
+            np.minimum(ahead_eur, run, out=ahead_eur)
 
     def stretches(self, site: int, start: int, work_s: float | None = None) -> tuple[tuple[int, Stretch], ...]:
         """Where and when the best plan with this site and start runs, until ``work_s`` is done; None: the work that is expected."""

@@ -165,6 +165,11 @@ def test_a_job_that_may_be_over_soon_pauses_for_less():
     assert len(plans(perhaps, rates).stretches(0, NOW)) == 1
 
 
+def test_waiting_costs_its_delay_in_full_also_for_a_job_that_may_outlast_all_hours_that_are_planned():
+    found = plans(task(ahead((1.0, 0.99), (3.0, 0.01)), slack_h=2, delay=1.0), [[10.0] * 9])
+    assert cost(found, 0, 1) - cost(found, 0, 0) == pytest.approx(1.0)
+
+
 def test_a_plan_goes_on_elsewhere_where_that_pays_for_the_data():
     rates = [[1.0, 1.0, 50.0, 50.0, 50.0], [50.0, 50.0, 1.0, 1.0, 1.0]]
     for leaving, sites in ((5.0, [0, 1]), (500.0, [0])):
